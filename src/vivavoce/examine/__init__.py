@@ -1,0 +1,1 @@
+"""Detectors: a run in, findings out. No torch."""

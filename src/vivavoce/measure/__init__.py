@@ -1,0 +1,1 @@
+"""The instruments: pure numerics, each tested against an oracle."""

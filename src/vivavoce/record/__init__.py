@@ -1,0 +1,1 @@
+"""The store: schema, writer and read-only reader. The only place with SQL."""

@@ -1,0 +1,66 @@
+-- Vivavoce store, schema version 1. One file holds one run of one process.
+-- Journal mode is WAL: a file whose writer was killed opens, and lacks at most the last flush.
+
+-- Facts about the run, one a row. Values are JSON. Keys: schema, run, viva, command, script, python, torch, device,
+-- pid, rank, parent, started, finished (absent while the run goes on), exit_code, budget, overhead, steps, stopped.
+CREATE TABLE meta (
+    key   TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) WITHOUT ROWID;
+
+-- Things the script made: models, modules, parameters, optimizers, loaders, losses, graph nodes, clips.
+-- `data` is the JSON of the dataclass of that kind in record/entities.py; a later write of the same (kind, id) replaces it.
+CREATE TABLE entity (
+    kind TEXT    NOT NULL,
+    id   INTEGER NOT NULL,
+    data TEXT    NOT NULL,
+    PRIMARY KEY (kind, id)
+) WITHOUT ROWID;
+
+-- A recorded quantity: a row of numbers (one per column) at some steps. `owner` is the entity it belongs to, if any.
+-- `columns` is a JSON list: labels, or the ids of the parameters or modules that the numbers belong to.
+CREATE TABLE signal (
+    id         INTEGER PRIMARY KEY,
+    name       TEXT NOT NULL,
+    owner_kind TEXT,
+    owner_id   INTEGER,
+    columns    TEXT NOT NULL
+);
+
+-- Rows of a signal. width 1: the rows as recorded. width w > 1: each row stands for w recorded rows.
+-- Blobs are little-endian: steps int64 (n); counts int64 (n), recorded rows behind each row; mean, minimum, maximum
+-- float64 (n × columns), over finite values; nonfinite int64 (n × columns). For width 1 only steps and mean are kept
+-- (minimum and maximum equal it; a NaN stands in it as it was).
+CREATE TABLE chunk (
+    id        INTEGER PRIMARY KEY,
+    signal    INTEGER NOT NULL REFERENCES signal (id),
+    width     INTEGER NOT NULL,
+    first     INTEGER NOT NULL,   -- first step of the first row
+    last      INTEGER NOT NULL,   -- last step of the last row
+    rows      INTEGER NOT NULL,
+    steps     BLOB NOT NULL,
+    mean      BLOB NOT NULL,
+    counts    BLOB,
+    minimum   BLOB,
+    maximum   BLOB,
+    nonfinite BLOB
+);
+CREATE INDEX chunk_by_signal ON chunk (signal, first);
+
+-- Rare happenings: epochs, non-finite values, skipped steps, taps switched off, exceptions. `data` is a JSON object.
+CREATE TABLE event (
+    id   INTEGER PRIMARY KEY,
+    step INTEGER NOT NULL,
+    time REAL    NOT NULL,        -- seconds since the run started
+    kind TEXT    NOT NULL,
+    data TEXT    NOT NULL
+);
+CREATE INDEX event_by_kind ON event (kind, step);
+
+-- Findings of the examination while the run went on: when each slug was first and last reported. `data` is the finding's JSON.
+CREATE TABLE finding (
+    slug       TEXT    PRIMARY KEY,
+    first_seen INTEGER NOT NULL,  -- step of the examination that first named it
+    last_seen  INTEGER NOT NULL,
+    data       TEXT    NOT NULL
+) WITHOUT ROWID;

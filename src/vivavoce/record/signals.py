@@ -1,0 +1,200 @@
+"""The catalogue of recorded signals: the contract between the taps that emit them and the detectors that read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class SignalSpec:
+    """What a signal is. `owner` is the kind of entity it belongs to; `columns` its labels, or what its ids mean."""
+
+    name: str
+    owner: str | None
+    columns: tuple[str, ...] | Literal["parameters", "modules", "groups", "classes"]
+    when: Literal["every step", "every call", "sampled steps", "each pass", "each epoch"]
+    unit: str
+    meaning: str
+
+
+SIGNALS: tuple[SignalSpec, ...] = (
+    SignalSpec(
+        "train/loss",
+        "loss",
+        ("loss",),
+        "every call",
+        "",
+        "raw value of the tensor given to backward(), one row a call; owner: the backward site",
+    ),
+    SignalSpec(
+        "step",
+        "optimizer",
+        ("backward_calls", "stale", "seconds"),
+        "every step",
+        "",
+        "backward_calls since the last step; stale: 1 where gradients of before the last step were still there when "
+        "the first of them began, else 0; seconds of wall time since the optimizer's last step (Viva's own cost taken off)",
+    ),
+    SignalSpec(
+        "learning_rate",
+        "optimizer",
+        "groups",
+        "every step",
+        "",
+        "learning rate of each parameter group; a row is written where it changes, and at the first step",
+    ),
+    SignalSpec(
+        "gradient_norm",
+        "optimizer",
+        "parameters",
+        "every step",
+        "L2 norm",
+        "norm of each parameter's gradient as step() finds it (after clipping, unscaled); NaN where a gradient holds "
+        "one; -1 where a parameter has no gradient (grad is None). Spaced on very small networks",
+    ),
+    SignalSpec(
+        "weight_norm",
+        "optimizer",
+        "parameters",
+        "sampled steps",
+        "L2 norm",
+        "norm of each parameter before the step",
+    ),
+    SignalSpec(
+        "update_ratio",
+        "optimizer",
+        "parameters",
+        "sampled steps",
+        "",
+        "norm of the step's change over the norm of the parameter before it, ‖Δw‖/‖w‖; 0 where nothing changed; "
+        "NaN where the parameter was all zero",
+    ),
+    SignalSpec("activation_mean", "model", "modules", "sampled steps", "", "mean of a module's output"),
+    SignalSpec("activation_std", "model", "modules", "sampled steps", "", "standard deviation of a module's output"),
+    SignalSpec("activation_zero", "model", "modules", "sampled steps", "fraction", "exact zeros in a module's output"),
+    SignalSpec(
+        "activation_dead",
+        "model",
+        "modules",
+        "sampled steps",
+        "fraction of units",
+        "units (channels or features) of a rectifying activation that are zero or less for every example of the batch; "
+        "NaN for other modules and for batches of fewer than 8 values a unit",
+    ),
+    SignalSpec(
+        "activation_saturated",
+        "model",
+        "modules",
+        "sampled steps",
+        "fraction",
+        "outputs of tanh with |y| > 0.99, of sigmoid with y < 0.01 or y > 0.99; NaN for other modules",
+    ),
+    SignalSpec(
+        "activation_nonfinite",
+        "model",
+        "modules",
+        "sampled steps",
+        "count",
+        "NaN or infinite values in a module's output (of those looked at)",
+    ),
+    SignalSpec("activation_gradient_free", "model", "modules", "sampled steps", "fraction", "reserved"),
+    SignalSpec(
+        "input",
+        "model",
+        ("mean", "std", "min", "max", "nonfinite", "constant_features"),
+        "sampled steps",
+        "",
+        "the model's first floating-point input; constant_features: fraction of features that do not vary over the batch",
+    ),
+    SignalSpec(
+        "prediction",
+        "loss",
+        ("mean", "std", "min", "max", "batch_std"),
+        "sampled steps",
+        "",
+        "predictions given to a loss function in training; batch_std: mean over outputs of the standard deviation over "
+        "the batch (0 where the network says the same for every example)",
+    ),
+    SignalSpec(
+        "target",
+        "loss",
+        ("mean", "std", "min", "max", "batch_std"),
+        "sampled steps",
+        "",
+        "targets given to a loss function in training",
+    ),
+    SignalSpec(
+        "train/accuracy",
+        "loss",
+        ("accuracy",),
+        "sampled steps",
+        "fraction",
+        "right argmax (or sign, for binary) in the training batch; owner: the loss function's site",
+    ),
+    SignalSpec(
+        "target_classes",
+        "loss",
+        "classes",
+        "sampled steps",
+        "count",
+        "targets of each class in a training batch (up to 1,000 classes)",
+    ),
+    SignalSpec(
+        "predicted_classes",
+        "loss",
+        "classes",
+        "sampled steps",
+        "count",
+        "argmax predictions of each class in a training batch",
+    ),
+    SignalSpec(
+        "val/loss",
+        "loss",
+        ("loss", "deviation", "batches", "examples", "accuracy"),
+        "each pass",
+        "",
+        "one row a validation pass (loss-function calls without gradient, or of a model in eval mode, between two "
+        "training steps): example-weighted mean loss, its standard deviation over batches, batches, examples, accuracy "
+        "(NaN where not a classification); owner: the loss function's site",
+    ),
+    SignalSpec(
+        "train/function_loss",
+        "loss",
+        ("loss",),
+        "every call",
+        "",
+        "value of a loss function called in training; owner: the loss function's site. Equals train/loss where the "
+        "script passes it to backward() unchanged",
+    ),
+    SignalSpec(
+        "clip",
+        "clip",
+        ("norm_before",),
+        "every call",
+        "L2 norm",
+        "total norm that clip_grad_norm_ found, before it scaled the gradients",
+    ),
+    SignalSpec(
+        "epoch",
+        "loader",
+        ("batches",),
+        "each epoch",
+        "",
+        "a finished or broken-off pass over a data loader: batches it delivered",
+    ),
+)
+
+EVENTS: dict[str, str] = {
+    "non-finite": "a NaN or infinity: {what: loss | gradient | weight | input, loss?: id, parameters?: [id], op?: str, "
+    "module?: id, file?, line?, code?, finite_before: bool, value: nan | inf}",
+    "scaler-skip": "GradScaler found non-finite gradients and skipped a step: {scale}",
+    "exception": "the script ended with an exception: {type, message, file?, line?}",
+    "tap-off": "a tap was switched off after an internal error: {tap, error}",
+    "first-step-state": "parameters that had a gradient at the first step: {optimizer, without_gradient: [parameter ids]}",
+    "unreached": "parameters that require a gradient but that no loss's graph has reached: {parameters: [ids]}",
+    "unmoved": "parameters that an optimizer holds and that did not change in a sampled step: {optimizer, parameters: [ids]}",
+    "stopped": "Viva ended the run because of --stop-on: {slug}",
+    "gradients-cleared": "zero_grad was called: {optimizer?: id, model?: id, file, line}; first time at each place only",
+    "frozen": "a module's parameters have requires_grad False: {parameters: [ids], graph_cut: bool}",
+}

@@ -1,0 +1,1 @@
+"""What treats a finding: one remedy a file."""

@@ -1,0 +1,1 @@
+"""Reporters: each takes data and a stream, and picks no path."""

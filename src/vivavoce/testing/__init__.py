@@ -1,0 +1,1 @@
+"""Conformance cases that every tap, detector, remedy and lab runs through."""
