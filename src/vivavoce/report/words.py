@@ -1,0 +1,180 @@
+"""How numbers, places and verdicts are put into words: the same in every reporter."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from pathlib import Path
+from typing import Any
+
+from vivavoce.report.schema import EvidenceData, FindingData, MetricData, PlaceData, Report, WhereData
+
+QUESTIONS: dict[int, str] = {
+    0: "data and machines",
+    1: "what does this task need?",
+    2: "what has the network learned?",
+    3: "do generator and discriminator balance?",
+    4: "can the network express the function?",
+    5: "do gradients explode or vanish?",
+    6: "do batch size and learning rate fit?",
+    7: "which classes are confused?",
+    8: "which frequencies are in the data and the loss?",
+    9: "overfitting or underfitting?",
+}
+
+OUTCOMES: dict[str, str] = {
+    "healthy": "healthy",
+    "findings": "findings",
+    "unknown": "unknown",
+    "no-training": "no training seen",
+}
+
+METRIC_TITLES: dict[str, str] = {
+    "train/loss": "training loss",
+    "val/loss": "validation loss",
+    "train/accuracy": "training accuracy",
+    "val/accuracy": "validation accuracy",
+}
+
+_WORDS_FOR_STRINGS = {"nan": "NaN", "inf": "infinite", "-inf": "−infinite"}
+_SIGNIFICANT_DIGITS = 3
+_LARGEST_PLAIN = 1e6  # from here on, and below the next, numbers are written with an exponent
+_SMALLEST_PLAIN = 1e-3
+
+
+def plain(text: Any) -> str:
+    """Text without control characters: a layer's name must not move the cursor or colour the terminal."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "�" for char in str(text))
+
+
+def number(value: Any) -> str:
+    """A number for people: whole numbers with thousands separated, others to three significant digits.
+
+    >>> number(13780), number(0.123456), number(2e-05), number("inf"), number(None)
+    ('13,780', '0.123', '2e-5', 'infinite', '–')
+    """
+    if value is None:
+        return "–"
+    if isinstance(value, str):
+        return _WORDS_FOR_STRINGS.get(value, plain(value))
+    if not math.isfinite(value):
+        return _WORDS_FOR_STRINGS[str(float(value))]
+    if value == int(value) and abs(value) < _LARGEST_PLAIN:
+        return f"{int(value):,}"
+    return _rounded(value)
+
+
+def _rounded(value: float) -> str:
+    if _SMALLEST_PLAIN <= abs(value) < _LARGEST_PLAIN:
+        decimals = _SIGNIFICANT_DIGITS - 1 - math.floor(math.log10(abs(value)))
+        return _without_zeros(f"{round(value, decimals):,.{max(decimals, 0)}f}")
+    mantissa, exponent = f"{value:.{_SIGNIFICANT_DIGITS - 1}e}".split("e")
+    return f"{_without_zeros(mantissa)}e{int(exponent)}"
+
+
+def _without_zeros(digits: str) -> str:
+    return digits.rstrip("0").rstrip(".") if "." in digits else digits
+
+
+def percent(fraction: Any) -> str:
+    """A fraction as a percentage: 0.014 as "1.4 %"."""
+    if not isinstance(fraction, (int, float)):
+        return number(fraction)
+    return f"{number(float(f'{100 * fraction:.2g}'))} %"
+
+
+def steps(count: int) -> str:
+    """A number of steps: "1 step", "1,000 steps"."""
+    return f"{count:,} step" + ("" if count == 1 else "s")
+
+
+def short_path(file: str) -> str:
+    """A file as the reader would type it: relative to the current folder where it lies below it."""
+    try:
+        return plain(Path(file).relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return plain(file)
+
+
+def place(site: PlaceData | None) -> str:
+    """A line of source as "train.py:57"; "" where it is unknown."""
+    return "" if site is None else f"{short_path(site['file'])}:{site['line']}"
+
+
+def step_range(first: int | None, last: int | None) -> str:
+    """A range of steps: "steps 210–274", "step 3", "from step 210", or "" where both are unknown."""
+    if first is None and last is None:
+        return ""
+    if first is None:
+        return f"up to step {last:,}"
+    if last is None:
+        return f"from step {first:,}"
+    return f"step {first:,}" if first == last else f"steps {first:,}–{last:,}"
+
+
+def where(place_: WhereData) -> str:
+    """The place of a finding on one line; "" where nothing is known."""
+    name = place_["parameter"] or place_["layer"]
+    source = ""
+    if place_["file"] is not None:
+        source = short_path(place_["file"]) + (f":{place_['line']}" if place_["line"] is not None else "")
+    parts = [plain(name) if name else "", step_range(place_["first_step"], place_["last_step"]), source]
+    return ", ".join(part for part in parts if part)
+
+
+def measured(evidence: EvidenceData) -> str:
+    """A measured value with its unit."""
+    return with_unit(evidence["value"], evidence["unit"])
+
+
+def with_unit(value: Any, unit: str) -> str:
+    """A number and its unit, as in "1.1 per step"."""
+    return f"{number(value)} {plain(unit)}".strip()
+
+
+def confidence(finding: FindingData) -> str:
+    """The confidence of a finding with two decimals."""
+    return f"{finding['confidence']:.2f}"
+
+
+def metric_line(metric: MetricData) -> str:
+    """First, last and best value of a metric: "2.31 → 0.12 (best 0.11 at step 960)"."""
+    best = "" if metric["best_step"] is None else f" (best {number(metric['best'])} at step {metric['best_step']:,})"
+    return f"{number(metric['first'])} → {number(metric['last'])}{best}"
+
+
+def primary(report: Report) -> FindingData | None:
+    """The most important finding, None where there is none."""
+    findings = report["findings"]
+    return next((finding for finding in findings if finding["primary"]), findings[0] if findings else None)
+
+
+def headline(report: Report) -> str:
+    """The verdict in a few words: the primary finding's title, or what was concluded instead."""
+    finding = primary(report)
+    return plain(finding["title"]) if finding else OUTCOMES[report["verdict"]].capitalize()
+
+
+def next_commands(report: Report, run: str | None = None) -> list[str]:
+    """What to type next; `run` names the run where it is not the latest one."""
+    finding = primary(report)
+    argument = f" {shlex.quote(run)}" if run else ""
+    if report["verdict"] == "no-training":
+        return ["viva run --help"]
+    commands = [f"viva report{argument} --format html"]
+    commands.append(f"viva explain {finding['slug']}" if finding else "viva runs")
+    return commands
+
+
+def tally(report: Report) -> str:
+    """The last line of a card: steps, overhead, and where the run was recorded."""
+    run = report["run"]
+    parts = [steps(run["steps"]) + (" so far" if run["state"] == "running" and run["started"] else "")]
+    if run["overhead"] is not None:
+        allowed = "" if run["budget"] is None else f" of {percent(run['budget'])} allowed"
+        parts.append(f"overhead {percent(run['overhead'])}{allowed}")
+    if run["stopped"]:
+        parts.append(f"stopped early because of {plain(run['stopped'])}")
+    if report["path"]:
+        parts.append(f"recorded in {short_path(report['path'])}")
+    return ", ".join(parts)
