@@ -1,1 +1,1 @@
-"""The instruments: pure numerics, each tested against an oracle."""
+"""The instruments: pure numerics, each tested against an independent oracle. No torch in these files."""
