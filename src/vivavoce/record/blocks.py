@@ -15,13 +15,13 @@ _ids = itertools.count(1)
 
 
 class Bins(NamedTuple):
-    """The five arrays of a track: `counts` (n,), the others (n, k)."""
+    """The five arrays of a track: `counts` (n,), the others (n, k). `nonfinite` None stands for zeros."""
 
     counts: Integers
     mean: Floats
     minimum: Floats
     maximum: Floats
-    nonfinite: Integers
+    nonfinite: Integers | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +56,8 @@ class Block:
         """The five arrays, whether raw or not."""
         if self.bins is not None:
             return self.bins
-        nonfinite = (~np.isfinite(self.mean)).astype(np.int64)
+        finite = np.isfinite(self.mean)
+        nonfinite = None if finite.all() else (~finite).astype(np.int64)
         return Bins(np.ones(len(self.steps), np.int64), self.mean, self.mean, self.mean, nonfinite)
 
 
@@ -67,9 +68,22 @@ def join(blocks: Sequence[Block]) -> Block:
     steps = np.concatenate([block.steps for block in blocks])
     if all(block.bins is None for block in blocks):
         return Block(blocks[0].start, steps, np.concatenate([block.mean for block in blocks]))
-    parts = [block.as_bins() for block in blocks]
-    bins = Bins(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    counts, mean, minimum, maximum, nonfinite = zip(*(block.as_bins() for block in blocks), strict=True)
+    bins = Bins(
+        np.concatenate(counts),
+        np.concatenate(mean),
+        np.concatenate(minimum),
+        np.concatenate(maximum),
+        None
+        if all(bad is None for bad in nonfinite)
+        else np.concatenate([nonfinite_or_zeros(block.as_bins()) for block in blocks]),
+    )
     return Block(blocks[0].start, steps, bins.mean, bins)
+
+
+def nonfinite_or_zeros(bins: Bins) -> Integers:
+    """How many recorded values of each row and column were not finite, (n, k)."""
+    return np.zeros(bins.mean.shape, np.int64) if bins.nonfinite is None else bins.nonfinite
 
 
 def split(block: Block, rows: int) -> list[Block]:
@@ -85,7 +99,11 @@ def _piece(block: Block, rows: slice) -> Block:
         return Block(block.start + rows.start, steps, block.mean[rows].copy())
     counts, mean, minimum, maximum, nonfinite = block.bins
     bins = Bins(
-        counts[rows].copy(), mean[rows].copy(), minimum[rows].copy(), maximum[rows].copy(), nonfinite[rows].copy()
+        counts[rows].copy(),
+        mean[rows].copy(),
+        minimum[rows].copy(),
+        maximum[rows].copy(),
+        None if nonfinite is None else nonfinite[rows].copy(),
     )
     return Block(block.start + int(block.bins.counts[: rows.start].sum()), steps, bins.mean, bins)
 
@@ -96,28 +114,42 @@ def merge(block: Block, firsts: Integers) -> Block:
     The mean is over finite values, weighted by how many each row stands for, without overflow. A group of one row is
     kept bit for bit. `firsts` (g,) increases strictly from 0.
     """
-    counts, mean, minimum, maximum, nonfinite = block.as_bins()
+    bins = block.as_bins()
     sizes = np.diff(firsts, append=len(block))
-    finite = counts[:, None] - nonfinite
+    merged = _merge_finite(bins, firsts, sizes) if bins.nonfinite is None else _merge_any(bins, firsts, sizes)
+    np.clip(merged.mean, merged.minimum, merged.maximum, out=merged.mean)  # rounding must not lead out of the range
+    alone = sizes == 1
+    for new, old in ((merged.mean, bins.mean), (merged.minimum, bins.minimum), (merged.maximum, bins.maximum)):
+        new[alone] = old[firsts[alone]]
+    return Block(block.start, block.steps[firsts + sizes - 1], merged.mean, merged)
+
+
+def _merge_finite(bins: Bins, firsts: Integers, sizes: Integers) -> Bins:
+    counts = np.add.reduceat(bins.counts, firsts)
+    weights = bins.counts / np.repeat(counts, sizes)
+    return Bins(
+        counts,
+        np.add.reduceat(bins.mean * weights[:, None], firsts, axis=0),
+        np.minimum.reduceat(bins.minimum, firsts, axis=0),
+        np.maximum.reduceat(bins.maximum, firsts, axis=0),
+        None,
+    )
+
+
+def _merge_any(bins: Bins, firsts: Integers, sizes: Integers) -> Bins:
+    bad = nonfinite_or_zeros(bins)
+    finite = bins.counts[:, None] - bad
     total = np.add.reduceat(finite, firsts, axis=0)
     weights = finite / np.repeat(np.maximum(total, 1), sizes, axis=0)
-    if finite.all():
-        low = np.minimum.reduceat(minimum, firsts, axis=0)
-        high = np.maximum.reduceat(maximum, firsts, axis=0)
-        middle = np.add.reduceat(mean * weights, firsts, axis=0)
-    else:
-        some = finite > 0
-        low = np.fmin.reduceat(np.where(some, minimum, np.nan), firsts, axis=0)
-        high = np.fmax.reduceat(np.where(some, maximum, np.nan), firsts, axis=0)
-        middle = np.add.reduceat(np.where(some, mean, 0.0) * weights, firsts, axis=0)
-    middle = np.minimum(
-        np.maximum(middle, low), high
-    )  # rounding must not lead out of the range; NaN where none is finite
-    alone = sizes == 1
-    for merged, original in ((low, minimum), (high, maximum), (middle, mean)):
-        merged[alone] = original[firsts[alone]]
-    bins = Bins(np.add.reduceat(counts, firsts), middle, low, high, np.add.reduceat(nonfinite, firsts, axis=0))
-    return Block(block.start, block.steps[firsts + sizes - 1], middle, bins)
+    some = finite > 0
+    sums = np.add.reduceat(np.where(some, bins.mean, 0.0) * weights, firsts, axis=0)
+    return Bins(
+        np.add.reduceat(bins.counts, firsts),
+        np.where(total > 0, sums, np.nan),
+        np.fmin.reduceat(np.where(some, bins.minimum, np.nan), firsts, axis=0),
+        np.fmax.reduceat(np.where(some, bins.maximum, np.nan), firsts, axis=0),
+        np.add.reduceat(bad, firsts, axis=0),
+    )
 
 
 def regroup(block: Block, width: int, alone: Iterable[int]) -> Block:
@@ -125,7 +157,7 @@ def regroup(block: Block, width: int, alone: Iterable[int]) -> Block:
 
     `alone` holds the positions (numbers of rows recorded before) of rows that stay unmerged.
     """
-    counts = block.as_bins().counts
+    counts = np.ones(len(block), np.int64) if block.bins is None else block.bins.counts
     ends = np.cumsum(counts)
     lonely = set(alone)
     firsts, size, closed = [], 0, True

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from vivavoce.record.blocks import Block, join
+from vivavoce.record.blocks import Block, join, nonfinite_or_zeros
 from vivavoce.record.entities import Entity, Event
 from vivavoce.record.tracks import Track
 
@@ -63,4 +63,6 @@ class Snapshot:
 
 def _track(row: SignalRow, blocks: Sequence[Block]) -> Track:
     block = join(blocks)
-    return Track(row.name, row.owner, row.columns, block.steps, *block.as_bins())
+    bins = block.as_bins()
+    arrays = (bins.counts, bins.mean, bins.minimum, bins.maximum, nonfinite_or_zeros(bins))
+    return Track(row.name, row.owner, row.columns, block.steps, *arrays)

@@ -195,7 +195,7 @@ def _block(
     when, middle = _integers(steps).reshape(rows), _floats(mean).reshape(shape)
     if counts is None or minimum is None or maximum is None:
         return Block(start, when, middle)
-    bad = np.zeros(shape, np.int64) if nonfinite is None else _integers(nonfinite).reshape(shape)
+    bad = None if nonfinite is None else _integers(nonfinite).reshape(shape)
     low, high = _floats(minimum).reshape(shape), _floats(maximum).reshape(shape)
     block = Block(start, when, middle, Bins(_integers(counts).reshape(rows), middle, low, high, bad))
     if block.recorded != recorded:

@@ -112,7 +112,7 @@ def _chunk(signal: int, block: Block) -> tuple[Any, ...]:
         _blob(bins.counts, "<i8"),
         _blob(bins.minimum, "<f8"),
         _blob(bins.maximum, "<f8"),
-        _blob(bins.nonfinite, "<i8") if bins.nonfinite.any() else None,
+        None if bins.nonfinite is None else _blob(bins.nonfinite, "<i8"),
     )
 
 
