@@ -117,7 +117,7 @@ class Memory:
             self._guard("entity or event", self._take, self._queue.popleft())
         for writer in list(self.writers):
             for steps, values in self._rows(writer):
-                self.histories[writer.id - 1].add(steps, values)
+                self._guard(f"signal {writer.name}", self.histories[writer.id - 1].add, steps, values)
 
     def _take(self, item: Entity | tuple[int, float, str, dict[str, Any]]) -> None:
         if isinstance(item, Entity):

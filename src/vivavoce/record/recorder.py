@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import sys
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 
 from vivavoce.record.entities import Entity
 from vivavoce.record.memory import Memory, SignalWriter
-from vivavoce.record.run import Source
+from vivavoce.record.snapshot import Snapshot
 from vivavoce.record.writer import SCHEMA_VERSION, StoreWriter
 
 __all__ = ["Recorder", "SignalWriter"]
@@ -137,8 +138,8 @@ class Recorder:
         """Have `job(recorder)` called in the background thread after each flush. A job that raises is dropped."""
         self._jobs.append(job)
 
-    def source(self) -> Source:
-        """Everything recorded until now, as a store that was read now would give it. Later recording leaves it as it is."""
+    def source(self) -> Snapshot:
+        """A `Source` of everything recorded until now, as a store read now would give it. It does not change any more."""
         with self._memory_lock:
             self._memory.drain()
             return self._memory.snapshot()
@@ -154,7 +155,7 @@ class Recorder:
         if self._closed:
             return
         self._stop.set()
-        if self._thread is not None and self._thread is not threading.current_thread():
+        if self._thread is not None and self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(JOIN_SECONDS)
         self.flush()
         self._closed = True
@@ -199,7 +200,8 @@ class Recorder:
             with self._memory_lock:
                 if self._thread is None:
                     self._thread = threading.Thread(target=self._work, name="vivavoce recorder", daemon=True)
-                    self._thread.start()
+                    with contextlib.suppress(RuntimeError):  # the interpreter ends; `close` writes everything
+                        self._thread.start()
 
     def _work(self) -> None:
         delay = min(FIRST_FLUSH_SECONDS, self._flush_seconds)
@@ -220,12 +222,9 @@ class Recorder:
     def _flush(self) -> None:
         """Take in what is pending and bring the file up to date, as far as there is one."""
         with self._file_lock:
-            with self._memory_lock:
-                self._memory.drain()
-                if self._memory.empty or self._file_lost or time.monotonic() < self._retry_at:
-                    return
-                snapshot = self._memory.snapshot()
-            self._attempt(lambda: self._open().write(snapshot))
+            snapshot = self.source()
+            if not (self._memory.empty or self._file_lost or time.monotonic() < self._retry_at):
+                self._attempt(lambda: self._open().write(snapshot))
 
     def _open(self) -> StoreWriter:
         if self._writer is None:

@@ -22,7 +22,7 @@ _INSERT_CHUNK = "INSERT INTO chunk VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
 
 
 class FileGoneError(OSError):
-    """The file was deleted or replaced while it was being written."""
+    """The file was deleted while the run went on."""
 
 
 class StoreWriter:
@@ -32,8 +32,12 @@ class StoreWriter:
         """Create the file. An empty one, made to reserve the name, is taken; any other raises FileExistsError."""
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._identity = _claim(path)
-        self._connection = _connect(path)
+        _claim(path)
+        try:
+            self._connection = _connect(path)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
         self._facts: Mapping[str, str] = {}
         self._entities: Mapping[tuple[str, int], str] = {}
         self._signals = 0
@@ -43,8 +47,8 @@ class StoreWriter:
 
     def write(self, snapshot: Snapshot) -> None:
         """Bring the file up to date, in one transaction."""
-        if _identity(self.path) != self._identity:
-            raise FileGoneError(f"{self.path} was deleted or replaced")
+        if not self.path.exists():  # SQLite would go on writing into the nameless file
+            raise FileGoneError(f"{self.path} was deleted")
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             self._write_changes(snapshot)
@@ -120,24 +124,13 @@ def _blob(array: Any, dtype: str) -> memoryview:
     return memoryview(array.astype(dtype, order="C", copy=False)).cast("B")
 
 
-def _claim(path: Path) -> tuple[int, int]:
-    """Create the file, or take an empty one; its identity."""
+def _claim(path: Path) -> None:
+    """Create the file, or take an empty one."""
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except FileExistsError:
         if path.stat().st_size:
             raise
-    identity = _identity(path)
-    assert identity is not None
-    return identity
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _connect(path: Path) -> sqlite3.Connection:
