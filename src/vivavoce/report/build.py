@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 
-from vivavoce.examine.finding import json_safe
+from vivavoce.examine.catalogue import DETECTORS
+from vivavoce.examine.finding import Finding, json_safe
+from vivavoce.examine.verdict import Verdict
 from vivavoce.record.entities import Loader, Loss, Model, Optimizer, Site
 from vivavoce.record.run import Run
 from vivavoce.record.tracks import Series
@@ -27,16 +29,9 @@ from vivavoce.report.schema import (
 )
 from vivavoce.report.state import run_state
 
-if TYPE_CHECKING:
-    from vivavoce.examine.finding import Finding
-    from vivavoce.examine.verdict import Verdict
 
-
-def build_report(run: Run, verdict: Verdict, path: Path | str | None = None, examined: Sequence[str] = ()) -> Report:
-    """The report of a run: JSON-able data of schema version 1.
-
-    `path` is the store's file, None for a run in memory; `examined` the slugs that were looked for.
-    """
+def build_report(run: Run, verdict: Verdict, path: Path | str | None = None) -> Report:
+    """The report of a run: JSON-able data of schema version 1. `path` is the store's file, None for a run in memory."""
     report = {
         "schema": SCHEMA_VERSION,
         "verdict": verdict.outcome,
@@ -45,7 +40,9 @@ def build_report(run: Run, verdict: Verdict, path: Path | str | None = None, exa
         "run": run_data(run),
         "metrics": metrics(run),
         "findings": [_finding(finding, run.live_findings) for finding in verdict.findings],
-        "examined": list(examined),
+        "examined": [detector.slug for detector in DETECTORS],
+        "ruled_out": [asdict(item) for item in verdict.ruled_out],
+        "faults": [asdict(fault) for fault in verdict.faults],
     }
     return cast(Report, json_safe(report))
 

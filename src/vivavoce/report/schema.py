@@ -155,6 +155,13 @@ class FindingData(TypedDict):
     last_seen: NotRequired[int]
 
 
+class FaultData(TypedDict):
+    """A detector that failed: a fault of Viva's, not of the run."""
+
+    slug: str
+    error: str
+
+
 class Report(TypedDict):
     """Everything a report says about a run."""
 
@@ -165,4 +172,6 @@ class Report(TypedDict):
     run: RunData
     metrics: dict[str, MetricData]
     findings: list[FindingData]
-    examined: list[str]  # slugs that were looked for, in order; empty where that is unknown
+    examined: list[str]  # slugs that were looked for
+    ruled_out: list[RuledOutData]  # what the evidence speaks against, whatever was found
+    faults: list[FaultData]

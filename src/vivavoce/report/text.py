@@ -88,15 +88,15 @@ def _page(report: Report) -> Iterable[RenderableType]:
 
 def _verdict(report: Report, in_full: Callable[[FindingData], Iterable[RenderableType]]) -> Iterable[RenderableType]:
     findings = report["findings"]
-    if not findings:
-        yield from _without_findings(report)
+    if report["verdict"] != "findings":
+        yield from _outcome(report)
     for finding in findings[:FINDINGS_IN_FULL]:
         yield from in_full(finding)
     for finding in findings[FINDINGS_IN_FULL:]:
         yield _one_line(finding)
 
 
-def _without_findings(report: Report) -> Iterable[RenderableType]:
+def _outcome(report: Report) -> Iterable[RenderableType]:
     verdict = report["verdict"]
     yield _hanging(_head((words.OUTCOMES[verdict], STYLES.get(verdict, "bold")), words.plain(report["reason"])))
     losses = [
@@ -234,7 +234,7 @@ def _facts(run: RunData) -> list[tuple[str, RenderableType | None]]:
     return [
         ("command", _text_or_none(words.plain(run["command"]))),
         ("started", _text_or_none(words.plain(run["started"] or ""))),
-        ("state", Text(state_words(run))),
+        ("state", Text(words.state(run))),
         *(
             (
                 "model",
@@ -247,15 +247,6 @@ def _facts(run: RunData) -> list[tuple[str, RenderableType | None]]:
         *(("optimizer", Text(optimizer_words(optimizer))) for optimizer in run["optimizers"]),
         *(("data loader", Text(loader_words(loader))) for loader in run["loaders"]),
     ]
-
-
-def state_words(run: RunData) -> str:
-    """The state of a run in words."""
-    if run["state"] == "running":
-        return "still running: this report covers the steps so far"
-    if run["state"] == "killed":
-        return "ended without a word: its process is gone"
-    return "finished" if run["exit_code"] in (None, 0) else f"finished with exit code {run['exit_code']}"
 
 
 def optimizer_words(optimizer: OptimizerData) -> str:
@@ -271,7 +262,7 @@ def optimizer_words(optimizer: OptimizerData) -> str:
 
 def loader_words(loader: LoaderData) -> str:
     """A data loader on one line."""
-    order = {True: "shuffled", False: "in order", None: ""}[loader["shuffle"]]
+    order = "" if loader["shuffle"] is None else words.ORDERS[loader["shuffle"]]
     size = f"{loader['dataset_size']:,} examples" if loader["dataset_size"] is not None else ""
     batch = f"batches of {loader['batch_size']:,}" if loader["batch_size"] is not None else ""
     return ", ".join(part for part in (loader["role"] or "", size, batch, order, words.place(loader["site"])) if part)

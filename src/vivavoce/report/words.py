@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from vivavoce.report.schema import EvidenceData, FindingData, MetricData, PlaceData, Report, WhereData
+from vivavoce.report.schema import EvidenceData, FindingData, MetricData, PlaceData, Report, RunData, WhereData
 
 QUESTIONS: dict[int, str] = {
     0: "data and machines",
@@ -35,6 +35,8 @@ METRIC_TITLES: dict[str, str] = {
     "train/accuracy": "training accuracy",
     "val/accuracy": "validation accuracy",
 }
+
+ORDERS: dict[bool | None, str] = {True: "shuffled", False: "in order", None: "unknown"}
 
 _WORDS_FOR_STRINGS = {"nan": "NaN", "inf": "infinite", "-inf": "−infinite"}
 _SIGNIFICANT_DIGITS = 3
@@ -96,6 +98,15 @@ def short_path(file: str) -> str:
         return plain(file)
 
 
+def state(run: RunData) -> str:
+    """The state of a run in words."""
+    if run["state"] == "running":
+        return "still running: this report covers the steps so far"
+    if run["state"] == "killed":
+        return "ended without a word: its process is gone"
+    return "finished" if run["exit_code"] in (None, 0) else f"finished with exit code {run['exit_code']}"
+
+
 def place(site: PlaceData | None) -> str:
     """A line of source as "train.py:57"; "" where it is unknown."""
     return "" if site is None else f"{short_path(site['file'])}:{site['line']}"
@@ -144,9 +155,8 @@ def metric_line(metric: MetricData) -> str:
 
 
 def primary(report: Report) -> FindingData | None:
-    """The most important finding, None where there is none."""
-    findings = report["findings"]
-    return next((finding for finding in findings if finding["primary"]), findings[0] if findings else None)
+    """The finding to look at first; None where nothing worse than a note was found."""
+    return next((finding for finding in report["findings"] if finding["primary"]), None)
 
 
 def headline(report: Report) -> str:

@@ -1,0 +1,303 @@
+"""The report as one HTML file that needs nothing else: no script, font, image or style is fetched from anywhere."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from functools import cache
+from importlib import resources
+from typing import Any, TextIO
+
+from vivavoce.report import words
+from vivavoce.report.charts import line_plot
+from vivavoce.report.heatmap import heat_map
+from vivavoce.report.markup import Html, element, join
+from vivavoce.report.plots import LinePlot, Plot, Plots
+from vivavoce.report.schema import EvidenceData, FindingData, Report, RunData
+from vivavoce.report.table import table
+
+GENERATOR = "vivavoce"  # in <meta name="generator">: how an earlier report of ours is told from another file
+
+
+def write(report: Report, stream: TextIO, plots: Plots | None = None) -> None:
+    """Write the page. `plots` come from `select_plots`; without them the page has words and tables only."""
+    stream.write("<!doctype html>\n")
+    stream.write(_document(report, plots or Plots()))
+    stream.write("\n")
+
+
+def _document(report: Report, plots: Plots) -> Html:
+    sections = list(_sections(report, plots))
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=_policy()),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="generator", content=GENERATOR),
+        element("meta", name="color-scheme", content="light dark"),
+        element("title", f"{words.headline(report)} · {report['run']['id'] or 'run'} · Vivavoce"),
+        element("style", Html(_asset("page.css"))),
+    )
+    body = element(
+        "body",
+        element("a", "Skip to the verdict", class_="skip", href="#verdict"),
+        _banner(report, [(key, title) for key, title, _ in sections]),
+        element("main", _verdict(report), *(_section(*section) for section in sections)),
+        _footer(report),
+        element("script", Html(_asset("page.js"))),
+    )
+    return element("html", head, body, lang="en")
+
+
+@cache
+def _asset(name: str) -> str:
+    return resources.files("vivavoce.report").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def _policy() -> str:
+    """Only this page's own script may run, and nothing may be loaded: the page cannot phone home, nor be made to."""
+    digest = base64.b64encode(hashlib.sha256(_asset("page.js").encode("utf-8")).digest()).decode("ascii")
+    return (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'"
+    )
+
+
+def _banner(report: Report, sections: list[tuple[str, str]]) -> Html:
+    links = (element("li", element("a", title, href=f"#{key}")) for key, title in sections)
+    return element(
+        "header",
+        element("p", "Vivavoce", element("span", report["run"]["id"]), class_="brand"),
+        element("nav", element("ul", *links), aria_label="Sections"),
+        element("button", "Dark", type_="button", id_="theme", aria_pressed="false", hidden=True),
+    )
+
+
+def _footer(report: Report) -> Html:
+    made_by = f"Vivavoce {report['run']['viva']}" if report["run"]["viva"] else "Vivavoce"
+    return element("footer", element("p", f"{words.tally(report)}. Made by {made_by}; holds no samples of the data."))
+
+
+def _verdict(report: Report) -> Html:
+    """The first thing to read: what was concluded, why, and what to do next."""
+    finding = words.primary(report)
+    tone = finding["severity"] if finding else report["verdict"]
+    return element(
+        "section",
+        element("p", _label(tone), class_="tone"),
+        element("h1", words.headline(report)),
+        element("p", finding["why"] if finding else report["reason"], class_="lead"),
+        _others(report, finding),
+        element("dl", *(_figure(name, value) for name, value in _figures(report)), class_="figures"),
+        element("div", element("h2", "Next"), *map(_command, _commands(report)), class_="next"),
+        id_="verdict",
+        class_=f"verdict {tone}",
+        tabindex=-1,
+        aria_label="Verdict",
+    )
+
+
+def _label(tone: str) -> str:
+    return {"healthy": "Healthy", "unknown": "Undecided", "no-training": "No training"}.get(tone, tone.capitalize())
+
+
+def _others(report: Report, finding: FindingData | None) -> Html | None:
+    count = len(report["findings"]) - (finding is not None)
+    if not count:
+        return None
+    noun = "finding" if count == 1 else "findings"
+    return element("p", element("a", f"{count} {'more ' if finding else ''}{noun} below", href="#findings"))
+
+
+def _figures(report: Report) -> Iterable[tuple[str, str]]:
+    run = report["run"]
+    yield "steps", f"{run['steps']:,}" + (" so far" if run["state"] == "running" else "")
+    for name in ("train/loss", "val/loss"):
+        if name in report["metrics"]:
+            metric = report["metrics"][name]
+            yield words.METRIC_TITLES[name], f"{words.number(metric['first'])} → {words.number(metric['last'])}"
+    if run["overhead"] is not None:
+        allowed = "" if run["budget"] is None else f" of {words.percent(run['budget'])}"
+        yield "cost of watching", words.percent(run["overhead"]) + allowed
+    if run["device"]:
+        yield "device", run["device"]
+
+
+def _figure(name: str, value: str) -> Html:
+    return element("div", element("dt", name), element("dd", value))
+
+
+def _commands(report: Report) -> list[str]:
+    """What to type next; this page is the HTML report already."""
+    commands = words.next_commands(report, report["run"]["id"] or None)
+    return [command for command in commands if "--format html" not in command] or ["viva runs"]
+
+
+def _command(command: str) -> Html:
+    return _code(command, "Copy the command")
+
+
+def _code(code: str, label: str) -> Html:
+    button = element("button", "Copy", type_="button", class_="copy", hidden=True, aria_label=label)
+    block = element("pre", element("code", code), tabindex=0)
+    return element("div", block, button, class_="code")
+
+
+Section = tuple[str, str, list[Html]]
+
+
+def _sections(report: Report, plots: Plots) -> Iterable[Section]:
+    if report["findings"]:
+        shown = [*plots.by_finding, *[None] * len(report["findings"])]
+        yield "findings", "Findings", [_finding(f, shown[i]) for i, f in enumerate(report["findings"])]
+    if report["ruled_out"]:
+        yield "ruled-out", "Ruled out", [_ruled_out(report)]
+    if plots.general:
+        yield "curves", "Curves", [_plot(plot) for plot in plots.general]
+    yield "run", "The run", list(_run(report))
+
+
+def _section(key: str, title: str, content: list[Html]) -> Html:
+    return element("section", element("h2", title), *content, id_=key, aria_label=title)
+
+
+def _plot(plot: Plot, level: int = 3) -> Html:
+    return line_plot(plot, level) if isinstance(plot, LinePlot) else heat_map(plot, level)
+
+
+def _finding(finding: FindingData, plot: LinePlot | None) -> Html:
+    question = words.QUESTIONS[finding["question"]]
+    number = f"question {finding['question']}: {question}" if finding["question"] else question
+    about = join(
+        element("span", finding["severity"], class_="severity"),
+        element("code", finding["slug"]),
+        element("span", f"confidence {words.confidence(finding)}"),
+        element("span", number),
+    )
+    return element(
+        "article",
+        element("h3", finding["title"]),
+        element("p", about, class_="about"),
+        element("p", finding["why"], class_="why"),
+        _places(finding),
+        _plot(plot, 4) if plot else None,
+        _evidence(finding["evidence"]),
+        _excluded(finding),
+        _remedies(finding),
+        class_=f"finding {finding['severity']}",
+    )
+
+
+def _places(finding: FindingData) -> Html | None:
+    entries = [("Where", words.where(finding["where"])), ("Hence also", ", ".join(finding["symptoms"]))]
+    if "first_seen" in finding:
+        entries.append(("First reported", f"at step {finding['first_seen']:,} while it ran"))
+    shown = [_figure(name, value) for name, value in entries if value]
+    return element("dl", *shown, class_="places") if shown else None
+
+
+def _evidence(evidence: list[EvidenceData]) -> Html | None:
+    if not evidence:
+        return None
+    rows = [[item["name"], words.measured(item), _threshold(item), item["source"]] for item in evidence]
+    return table("Evidence", ["measured", "value", "held against", "source"], rows)
+
+
+def _threshold(item: EvidenceData) -> str:
+    return "" if item["threshold"] is None else words.with_unit(item["threshold"], item["unit"])
+
+
+def _excluded(finding: FindingData) -> Html | None:
+    if not finding["ruled_out"]:
+        return None
+    items = (element("li", element("code", item["slug"]), " ", item["because"]) for item in finding["ruled_out"])
+    return join(element("h4", "What it is not"), element("ul", *items, class_="plain"))
+
+
+def _remedies(finding: FindingData) -> Html | None:
+    if not finding["remedies"]:
+        return None
+    items = (
+        element(
+            "li",
+            element("p", remedy["title"]),
+            _code(remedy["edit"], f"Copy the edit: {remedy['title']}") if remedy["edit"] else None,
+        )
+        for remedy in finding["remedies"]
+    )
+    return join(element("h4", "What to try"), element("ol", *items, class_="remedies"))
+
+
+def _ruled_out(report: Report) -> Html:
+    rows = [[element("code", item["slug"]), item["because"]] for item in report["ruled_out"]]
+    return table("Looked for, and excluded by the evidence", ["finding", "because"], rows)
+
+
+def _run(report: Report) -> Iterable[Html]:
+    run = report["run"]
+    yield element("dl", *(_figure(name, value) for name, value in _facts(run) if value), class_="facts")
+    if report["metrics"]:
+        rows = [
+            [words.METRIC_TITLES.get(name, name), *(words.number(value) for value in _metric_cells(metric))]
+            for name, metric in report["metrics"].items()
+        ]
+        yield table("Metrics", ["metric", "first", "last", "best", "at step"], rows, numeric=True)
+    yield from _tables(run)
+
+
+def _metric_cells(metric: Any) -> list[Any]:
+    return [metric[key] for key in ("first", "last", "best", "best_step")]
+
+
+def _facts(run: RunData) -> Iterable[tuple[str, str]]:
+    yield "Command", run["command"]
+    yield "State", words.state(run)
+    yield "Started", run["started"] or ""
+    yield "Finished", run["finished"] or ""
+    yield "Device", run["device"] or ""
+    yield "PyTorch", run["torch"] or ""
+    yield "Python", run["python"] or ""
+
+
+def _tables(run: RunData) -> Iterable[Html]:
+    if run["models"]:
+        models = [
+            [m["name"], f"{m['parameters']:,}", f"{m['trainable']:,}", words.place(m["site"])] for m in run["models"]
+        ]
+        yield table("Models", ["model", "parameters", "trainable", "defined at"], models)
+    if run["optimizers"]:
+        optimizers = [
+            [
+                o["class_name"],
+                ", ".join(map(words.number, o["learning_rate"])),
+                f"{o['parameters']:,}",
+                words.place(o["site"]),
+                words.place(o["step_site"]),
+            ]
+            for o in run["optimizers"]
+        ]
+        heads = ["optimizer", "learning rate at the end", "parameter tensors", "made at", "stepped at"]
+        yield table("Optimizers", heads, optimizers)
+    if run["loaders"]:
+        loaders = [
+            [
+                loader["role"] or "unknown",
+                words.number(loader["dataset_size"]),
+                words.number(loader["batch_size"]),
+                words.ORDERS[loader["shuffle"]],
+                words.place(loader["site"]),
+            ]
+            for loader in run["loaders"]
+        ]
+        yield table("Data loaders", ["used for", "examples", "batch size", "order", "made at"], loaders)
+    if run["losses"]:
+        losses = [
+            [
+                loss["function"] or "loss",
+                " × ".join(map(str, loss["prediction_shape"])),
+                " × ".join(map(str, loss["target_shape"])),
+                words.place(loss["site"]),
+            ]
+            for loss in run["losses"]
+        ]
+        yield table("Loss functions", ["function", "shape of predictions", "shape of targets", "called at"], losses)

@@ -1,0 +1,371 @@
+"""What is plotted: curves and maps picked from a run, as plain data without any drawing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from vivavoce.record.run import Run
+from vivavoce.record.tracks import Series, Track
+from vivavoce.report.build import longest_series
+from vivavoce.report.reduce import bucketed, smoothed, thinned
+from vivavoce.report.schema import FindingData, Report
+
+POINTS_PER_CURVE = 1000  # two a pixel column of a wide page; a band of minimum and maximum doubles them
+SMOOTHING_PARTS = 50  # the smoothed loss averages a fiftieth of the run
+CURVES_IN_COLOUR = 6  # as many as can be told apart; the others are drawn in grey
+CURVES_IN_GREY = 40
+POINTS_PER_GREY_CURVE = 120
+MAP_CELLS = 20_000
+MAP_COLUMNS = 200
+MAP_ROWS = 100
+LOG_FROM_RATIO = 100.0  # values that span more than this are first shown on a logarithmic axis
+
+# A guide, not a law. TheDeepChecker: log10 of mean |Δw| / |w| in [−4, −1].
+USUAL_UPDATE_RATIO = (1e-4, 1e-1)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line: its name, its rows, and how it is drawn.
+
+    `band` also fills the space between minimum and maximum; `faint` draws it in the background; `stairs` holds each
+    value until the next. `colour` is an index into the palette, None for grey.
+    """
+
+    name: str
+    series: Series
+    colour: int | None
+    band: bool = False
+    faint: bool = False
+    stairs: bool = False
+
+
+@dataclass(frozen=True)
+class LinePlot:
+    """Curves over steps. `unit` names the vertical axis; `guide` is a range of values to shade, with its label."""
+
+    key: str
+    title: str
+    note: str
+    unit: str
+    curves: tuple[Curve, ...]
+    log: bool = False
+    both_scales: bool = False
+    fraction: bool = False
+    guide: tuple[float, float, str] | None = None
+    span: tuple[int, int] | None = None  # steps to shade
+    marks: tuple[tuple[int, str], ...] = ()  # (step, label)
+
+
+@dataclass(frozen=True)
+class MapRow:
+    """A row of the map: a parameter, or several neighbours of a large network together."""
+
+    name: str
+    values: np.ndarray  # shape (columns,); NaN where there is nothing to show
+    nonfinite: np.ndarray  # shape (columns,), bool
+    first_nonfinite: int | None
+
+
+@dataclass(frozen=True)
+class MapPlot:
+    """A map of parameters × steps. `edges` are the first steps of the columns, shape (columns,)."""
+
+    key: str
+    title: str
+    note: str
+    unit: str
+    rows: tuple[MapRow, ...]
+    edges: np.ndarray
+    last: int
+
+
+Plot = LinePlot | MapPlot
+
+
+@dataclass(frozen=True)
+class Plots:
+    """The plots of a report: those that always stand there, and one (or None) for each finding, in their order."""
+
+    general: tuple[Plot, ...] = ()
+    by_finding: tuple[LinePlot | None, ...] = ()
+
+
+def select_plots(run: Run, report: Report) -> Plots:
+    """The plots that the run has the data for."""
+    found = (loss_plot(run), gradient_map(run), update_ratio_plot(run, report), learning_rate_plot(run))
+    activations = (
+        activation_plot(run, "activation_dead", "Dead units", "Units of a rectifying layer that no example activates."),
+        activation_plot(run, "activation_saturated", "Saturated units", "Outputs at the flat ends of tanh or sigmoid."),
+    )
+    general = tuple(plot for plot in (*found, *activations) if plot is not None)
+    by_finding = (finding_plot(run, report, index) for index in range(len(report["findings"])))
+    return Plots(general, tuple(by_finding))
+
+
+def loss_plot(run: Run) -> LinePlot | None:
+    """Training loss, raw and smoothed, and validation loss."""
+    curves = tuple(_loss_curves(run))
+    if not curves:
+        return None
+    return LinePlot(
+        "loss",
+        "Loss",
+        "The value given to backward(), and the mean loss of each validation pass.",
+        "loss",
+        curves,
+        log=_wide(curves),
+        both_scales=_positive(curves),
+        marks=_nonfinite_marks(run.train_loss, "loss"),
+    )
+
+
+def _loss_curves(run: Run) -> Iterable[Curve]:
+    raw = run.train_loss
+    if len(raw):
+        yield Curve("training, as recorded", thinned(raw, POINTS_PER_CURVE), 0, band=True, faint=True)
+        window = max(2, min(len(raw), 4 * POINTS_PER_CURVE) // SMOOTHING_PARTS)
+        if len(raw) > SMOOTHING_PARTS:
+            rows = round(window * len(raw) / min(len(raw), 4 * POINTS_PER_CURVE))
+            mean = smoothed(thinned(raw, 4 * POINTS_PER_CURVE), window)
+            yield Curve(f"training, mean of {rows:,} steps", thinned(mean, POINTS_PER_CURVE), 0)
+    validation = longest_series(run, "val/loss", "loss")
+    if len(validation):
+        yield Curve("validation", thinned(validation, POINTS_PER_CURVE), 1)
+
+
+def _nonfinite_marks(series: Series, what: str) -> tuple[tuple[int, str], ...]:
+    step = series.first_nonfinite
+    return () if step is None else ((step, f"{what} not finite from step {step:,}"),)
+
+
+def learning_rate_plot(run: Run) -> LinePlot | None:
+    """The learning rate of each parameter group; rows are recorded where it changes, so the last one holds to the end."""
+    curves: list[Curve] = []
+    for track in run.tracks("learning_rate"):
+        for index, label in enumerate(track.columns):
+            name = _optimizer_name(run, track) + (f", group {index}" if len(track.columns) > 1 else "")
+            series = _held_to(track.column(label), run.steps - 1)
+            curves.append(Curve(name, thinned(series, POINTS_PER_CURVE), len(curves), stairs=True))
+    shown = tuple(curves[:CURVES_IN_COLOUR])
+    if not any(len(curve.series) for curve in shown):
+        return None
+    return LinePlot("learning-rate", "Learning rate", "As the optimizer used it.", "", shown, log=_wide(shown))
+
+
+def _optimizer_name(run: Run, track: Track) -> str:
+    optimizer = run.optimizers.get(track.owner[1]) if track.owner else None
+    if optimizer is None:
+        return "optimizer"
+    same = [other.id for other in run.optimizers.values() if other.class_name == optimizer.class_name]
+    return optimizer.class_name + (f" ({same.index(optimizer.id) + 1})" if len(same) > 1 else "")
+
+
+def _held_to(series: Series, last: int) -> Series:
+    if not len(series) or series.steps[-1] >= last:
+        return series
+    counts, nonfinite = (np.append(values, values[-1]) for values in (series.counts, series.nonfinite))
+    mean, low, high = (np.append(values, values[-1]) for values in (series.mean, series.minimum, series.maximum))
+    return Series(np.append(series.steps, last), counts, mean, low, high, nonfinite)
+
+
+def update_ratio_plot(run: Run, report: Report) -> LinePlot | None:
+    """How far each step moves each parameter, beside the usual range."""
+    names = parameter_names(run)
+    every = {
+        names.get(label, str(label)): track.column(label)
+        for track in run.tracks("update_ratio")
+        for label in track.columns
+    }
+    curves = _picked(every, _named_in_findings(report))
+    if not curves:
+        return None
+    low, high = USUAL_UPDATE_RATIO
+    return LinePlot(
+        "update-ratio",
+        "Update ratio",
+        "Size of a step over the size of the parameter, ‖Δw‖ / ‖w‖. The shaded range is usual; it is a guide, not a law.",
+        "‖Δw‖ / ‖w‖",
+        curves,
+        log=True,
+        guide=(low, high, "usual"),
+    )
+
+
+def activation_plot(run: Run, signal: str, title: str, note: str) -> LinePlot | None:
+    """A fraction of units of each module that has it."""
+    names = {module.id: module.name for module in run.modules.values()}
+    every = {
+        str(names.get(int(label), label)): track.column(label)
+        for track in run.tracks(signal)
+        for label in track.columns
+        if np.isfinite(track.column(label).mean).any()
+    }
+    curves = _picked(every, set())
+    return LinePlot(signal.replace("_", "-"), title, note, "", curves, fraction=True) if curves else None
+
+
+def _named_in_findings(report: Report) -> set[str]:
+    return {name for finding in report["findings"] if (name := finding["where"]["parameter"])}
+
+
+def _picked(every: dict[str, Series], wanted: set[str]) -> tuple[Curve, ...]:
+    """A few curves in colour, those that findings name first and then the extremes; a sample of the others in grey."""
+    level = {name: _level(series) for name, series in every.items()}
+    ordered = sorted((name for name in every if np.isfinite(level[name])), key=lambda name: level[name])
+    chosen = [name for name in ordered if name in wanted][:CURVES_IN_COLOUR]
+    ends = [ordered[i // 2] if i % 2 == 0 else ordered[-1 - i // 2] for i in range(len(ordered))]
+    chosen += [name for name in ends if name not in chosen][: CURVES_IN_COLOUR - len(chosen)]
+    rest = [name for name in ordered if name not in chosen]
+    sample = rest[:: max(1, -(-len(rest) // CURVES_IN_GREY))]
+    grey = [Curve(name, thinned(every[name], POINTS_PER_GREY_CURVE), None) for name in sample]
+    in_order = [name for name in every if name in chosen]
+    colour = [Curve(name, thinned(every[name], POINTS_PER_CURVE), index) for index, name in enumerate(in_order)]
+    return (*grey, *colour)
+
+
+def _level(series: Series) -> float:
+    values = series.mean[np.isfinite(series.mean)]
+    return float(np.median(values)) if len(values) else float("nan")
+
+
+def parameter_names(run: Run) -> dict[str | int, str]:
+    """Names by id, with the model in front where there are several."""
+    several = len(run.models) > 1
+    return {
+        parameter.id: f"{run.models[parameter.model].name}: {parameter.name}"
+        if several and parameter.model in run.models
+        else parameter.name
+        for parameter in run.parameters.values()
+    }
+
+
+def gradient_map(run: Run) -> MapPlot | None:
+    """The norm of each parameter's gradient over the steps; neighbours share a row in a network of very many."""
+    columns = _parameter_columns(run)
+    if not columns:
+        return None
+    first = min(int(track.steps[0]) for track, _ in columns)
+    last = max(int(track.steps[-1]) for track, _ in columns)
+    width = min(MAP_COLUMNS, last - first + 1)
+    share = -(-len(columns) // MAP_ROWS)
+    names = parameter_names(run)
+    rows = tuple(
+        _map_row(columns[start : start + share], names, first, last, width) for start in range(0, len(columns), share)
+    )
+    edges = first + -(-np.arange(width) * (last - first + 1) // width)
+    note = "Each row is a parameter, each column a range of steps; the colour is the largest gradient norm in it."
+    if share > 1:
+        note += f" Up to {share} neighbouring parameters share a row."
+    return MapPlot("gradient-map", "Gradient map", note, "gradient norm", rows, edges, last)
+
+
+def _parameter_columns(run: Run) -> list[tuple[Track, str | int]]:
+    tracks = [track for track in run.tracks("gradient_norm") if len(track)]
+    return [(track, label) for track in tracks for label in track.columns]
+
+
+def _map_row(
+    members: list[tuple[Track, str | int]], names: dict[str | int, str], first: int, last: int, width: int
+) -> MapRow:
+    values = np.full(width, np.nan)
+    bad = np.zeros(width, dtype=np.bool_)
+    failures = []
+    for track, label in members:
+        series = track.column(label)
+        numbers, reduced = bucketed(series, first, last, width)
+        top = np.where(reduced.maximum >= 0, reduced.maximum, np.nan)  # −1 stands for "no gradient"
+        values[numbers] = np.fmax(values[numbers], top)
+        bad[numbers] |= reduced.nonfinite > 0
+        failures += [series.first_nonfinite] if series.first_nonfinite is not None else []
+    ends = [names.get(label, str(label)) for _, label in (members[0], members[-1])]
+    name = ends[0] if len(members) == 1 else f"{ends[0]} … {ends[1]} ({len(members)})"
+    return MapRow(name, values, bad, min(failures, default=None))
+
+
+def finding_plot(run: Run, report: Report, index: int) -> LinePlot | None:
+    """The plot that shows a finding, with its steps shaded; None where none would help."""
+    finding = report["findings"][index]
+    kind = _PLOTS_OF_FINDINGS.get(finding["slug"])
+    plot = None
+    if kind == "gradient":
+        plot = _gradient_plot(run, finding)
+    elif kind == "loss":
+        plot = loss_plot(run)
+    elif kind in ("activation_dead", "activation_saturated"):
+        plot = activation_plot(run, kind, kind.removeprefix("activation_").capitalize() + " units", "")
+    elif kind == "update_ratio":
+        plot = update_ratio_plot(run, report)
+    return plot and _for_finding(plot, finding, index)
+
+
+_PLOTS_OF_FINDINGS: dict[str, str] = {
+    "exploding-gradients": "gradient",
+    "vanishing-gradients": "gradient",
+    "gradient-spikes": "gradient",
+    "gradients-not-zeroed": "gradient",
+    "non-finite": "loss",
+    "guessing": "loss",
+    "overfitting": "loss",
+    "underfitting": "loss",
+    "stopped-too-early": "loss",
+    "stopped-too-late": "loss",
+    "oscillating-loss": "loss",
+    "learning-rate-too-high": "loss",
+    "learning-rate-too-low": "update_ratio",
+    "dead-units": "activation_dead",
+    "saturated-units": "activation_saturated",
+}
+
+
+def _for_finding(plot: LinePlot, finding: FindingData, index: int) -> LinePlot:
+    where = finding["where"]
+    first, last = where["first_step"], where["last_step"]
+    span = None if first is None else (first, first if last is None else last)
+    return LinePlot(
+        f"finding-{index + 1}-{plot.key}",
+        plot.title,
+        "The shaded steps are those of the finding." if span else "",
+        plot.unit,
+        plot.curves,
+        plot.log,
+        False,
+        plot.fraction,
+        plot.guide,
+        span,
+        plot.marks,
+    )
+
+
+def _gradient_plot(run: Run, finding: FindingData) -> LinePlot | None:
+    """The gradient norm of the parameter that the finding names, among the extremes of all."""
+    names = parameter_names(run)
+    wanted = finding["where"]["parameter"]
+    every: dict[str, Series] = {}
+    for track, label in _parameter_columns(run):
+        series = track.column(label)
+        every[names.get(label, str(label))] = series.where(~(series.mean <= 0))
+    curves = _picked(every, {wanted} if wanted else set())
+    if not curves:
+        return None
+    marks = _nonfinite_marks(every[wanted], "gradient") if wanted in every else ()
+    return LinePlot("gradient", "Gradient norm", "", "gradient norm", curves, log=True, marks=marks)
+
+
+def _values(curves: Iterable[Curve]) -> np.ndarray:
+    parts = [values for curve in curves for values in (curve.series.minimum, curve.series.maximum)]
+    values = np.concatenate(parts)
+    return values[np.isfinite(values)]
+
+
+def _positive(curves: Iterable[Curve]) -> bool:
+    values = _values(curves)
+    return bool(len(values) and values.min() > 0)
+
+
+def _wide(curves: Iterable[Curve]) -> bool:
+    values = _values(curves)
+    return bool(len(values) and values.min() > 0 and values.max() / values.min() > LOG_FROM_RATIO)
