@@ -1,0 +1,155 @@
+"""What `viva run` adds to a script: the watch over it, and at its end the card, the JSON report and exit status 3."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, TextIO
+
+from vivavoce.children import Lookout, describe
+from vivavoce.examine.finding import SEVERITIES
+from vivavoce.launch import Ending
+from vivavoce.settings import Settings
+
+if TYPE_CHECKING:
+    from vivavoce.attach.session import Outcome
+
+EXIT_FINDING = 3  # exit status of a run that --fail-on or --stop-on ended
+
+
+class Watched:
+    """A script under watch, in the process that runs it."""
+
+    def __init__(self, settings: Settings, command: list[str]) -> None:
+        self.settings = settings
+        self.command = command
+        self.stream: TextIO | None = sys.stderr  # the script may replace or close sys.stderr
+        self.lookout = Lookout(settings, command)
+        self.live: Any = None
+
+    def start(self) -> None:
+        """Wait for torch; draw the live line where there is a terminal for it."""
+        self.lookout.start()
+        if self.settings.live and self.settings.speaks and not self.settings.ci:
+            from vivavoce.cli.live import LiveLine
+
+            self.live = LiveLine.on(self.stream, lambda: self.lookout.session)
+
+    def end(self, ending: Ending) -> None:
+        """Print the verdict. Ends the process with status 3 where --fail-on asks for it; never raises."""
+        try:
+            if self.live is not None:
+                self.live.stop()
+            failed = self._conclude(ending)
+        except BaseException as fault:  # even Control-C: python would blame an atexit function of ours
+            self._say(f"the report failed, the run did not: {describe(fault)}")
+            return
+        if failed and ending.exit_code == 0:
+            _exit_now(EXIT_FINDING)
+
+    def _conclude(self, ending: Ending) -> bool:
+        _flush(sys.stdout)
+        outcome = self.lookout.finish(ending.exit_code, ending.error)
+        report = self._report(outcome, ending)
+        if self.settings.json is not None and not self.settings.rank:
+            self._write_json(report)
+        self._print(outcome, report)
+        return self._fails(outcome)
+
+    def _report(self, outcome: Outcome | None, ending: Ending) -> Any:
+        if outcome is None:
+            return empty_report(self.command, ending, self._why_nothing())
+        from vivavoce.report.build import build_report
+
+        return build_report(outcome.run, outcome.verdict, outcome.path)
+
+    def _print(self, outcome: Outcome | None, report: Any) -> None:
+        if not self.settings.speaks or self.stream is None:
+            return
+        if outcome is None:
+            if self.lookout.fault is None:
+                self._say(self._why_nothing())
+            return
+        from vivavoce.report.text import write_card
+
+        session = self.lookout.session
+        if session is not None and session.stopped:
+            self._say(f"stopped by --stop-on: {session.stopped}")
+        write_card(report, self.stream)
+
+    def _why_nothing(self) -> str:
+        if self.lookout.fault is not None:
+            return f"this run was not watched: {describe(self.lookout.fault)}"
+        if self.lookout.session is None:
+            return "no training seen: the script never imported torch"
+        return "no training seen: no backward pass and no optimizer step"
+
+    def _write_json(self, report: Any) -> None:
+        from vivavoce.report.json import write
+
+        assert self.settings.json is not None
+        try:
+            with self.settings.json.open("w", encoding="utf-8") as stream:
+                write(report, stream)
+        except OSError as error:
+            self._say(f"the report was not written to {self.settings.json}: {error.strerror}")
+
+    def _fails(self, outcome: Outcome | None) -> bool:
+        level = self.settings.fail_on
+        if outcome is None or level is None:
+            return False
+        grave = SEVERITIES[: SEVERITIES.index(level) + 1]
+        return any(finding.severity in grave for one in _family(outcome) for finding in one.verdict.findings)
+
+    def _say(self, message: str) -> None:
+        if self.stream is None or self.settings.quiet:
+            return
+        try:
+            self.stream.write(f"viva ▸ {message}\n")
+            self.stream.flush()
+        except (OSError, ValueError):  # closed, or a terminal that has gone
+            pass
+
+
+def _family(outcome: Outcome) -> Iterator[Outcome]:
+    yield outcome
+    for child in outcome.children:
+        yield from _family(child)
+
+
+def empty_report(command: list[str], ending: Ending, reason: str) -> dict[str, Any]:
+    """The report, schema version 1, of a program that trained nothing and so has no store."""
+    run: dict[str, Any] = {
+        "id": "",
+        "command": " ".join(command),
+        "script": None,
+        "started": None,
+        "finished": None,
+        "state": "finished",
+    }
+    run |= {"exit_code": ending.exit_code, "stopped": None, "steps": 0, "models": [], "optimizers": []}
+    return {
+        "schema": 1,
+        "verdict": "no-training",
+        "reason": reason,
+        "path": None,
+        "run": run,
+        "metrics": {},
+        "findings": [],
+    }
+
+
+def _flush(stream: TextIO | None) -> None:
+    try:
+        if stream is not None:
+            stream.flush()
+    except (OSError, ValueError):
+        pass  # python flushes once more, and reports it
+
+
+def _exit_now(status: int) -> None:
+    """Python lets nothing but this change the exit status once a program has ended."""
+    _flush(sys.stdout)
+    _flush(sys.stderr)
+    os._exit(status)
