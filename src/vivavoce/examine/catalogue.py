@@ -2,13 +2,55 @@
 
 from __future__ import annotations
 
+from vivavoce.examine.class_ignored import ClassIgnored
+from vivavoce.examine.clipping import AlwaysClipped, ClipAfterStep
+from vivavoce.examine.data_faults import BadInput, UnnormalisedInput
+from vivavoce.examine.dead_units import DeadUnits
 from vivavoce.examine.detector import Detector
+from vivavoce.examine.exploding_gradients import ExplodingGradients
 from vivavoce.examine.gradients_not_zeroed import GradientsNotZeroed
 from vivavoce.examine.guessing import Guessing
+from vivavoce.examine.learning_rate_too_high import LearningRateTooHigh
+from vivavoce.examine.learning_rate_too_low import LearningRateTooLow
+from vivavoce.examine.loss_output_mismatch import LossOutputMismatch
+from vivavoce.examine.no_gradient import NoGradient
 from vivavoce.examine.non_finite import NonFinite
+from vivavoce.examine.output_range import OutputRange
+from vivavoce.examine.overfitting import Overfitting
+from vivavoce.examine.parameters_not_optimized import ParametersNotOptimized
+from vivavoce.examine.saturated_units import SaturatedUnits
+from vivavoce.examine.stopped_too_early import StoppedTooEarly
+from vivavoce.examine.symmetric_weights import SymmetricWeights
+from vivavoce.examine.target_broadcast import TargetBroadcast
+from vivavoce.examine.underfitting import Underfitting
+from vivavoce.examine.vanishing_gradients import VanishingGradients
 
 DETECTORS: tuple[type[Detector], ...] = (
+    # the data, and the wiring
+    BadInput,
+    ParametersNotOptimized,
     GradientsNotZeroed,
+    LossOutputMismatch,
+    TargetBroadcast,
+    OutputRange,
+    ClipAfterStep,
+    SymmetricWeights,
+    UnnormalisedInput,
+    # the size of the steps, and what comes of it
+    LearningRateTooHigh,
+    ExplodingGradients,
     NonFinite,
+    # the state of the network
+    DeadUnits,
+    SaturatedUnits,
+    NoGradient,
+    VanishingGradients,
+    AlwaysClipped,
+    LearningRateTooLow,
+    # the outcome
+    Underfitting,
     Guessing,
+    Overfitting,
+    StoppedTooEarly,
+    ClassIgnored,
 )

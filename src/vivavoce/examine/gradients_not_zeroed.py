@@ -8,7 +8,7 @@ import numpy as np
 
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
-from vivavoce.examine.reading import at, where
+from vivavoce.examine.reading import at, held, where
 from vivavoce.record.entities import Optimizer
 from vivavoce.record.run import Run
 
@@ -31,6 +31,7 @@ class GradientsNotZeroed(Detector):
         "saturated-units",
         "guessing",
         "underfitting",
+        "stopped-too-early",
         "always-clipped",
     )
 
@@ -65,11 +66,6 @@ def _cleared(run: Run, optimizer: Optimizer) -> bool:
     return optimizer.zero_grad_site is not None or any(
         event.data.get("optimizer") == optimizer.id or event.data.get("model") in models - {None} for event in events
     )
-
-
-def held(optimizer: Optimizer) -> list[int]:
-    """Ids of the parameters an optimizer holds."""
-    return [id for group in optimizer.groups for id in group.get("parameters", ())]
 
 
 def _finding(optimizer: Optimizer, fraction: float, run: Run) -> Finding:

@@ -9,7 +9,7 @@ import numpy as np
 
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
-from vivavoce.examine.progress import CLASSIFICATION, SIGNIFICANT, Progress
+from vivavoce.examine.progress import BINARY, CLASSIFICATION, SIGNIFICANT, Progress
 from vivavoce.examine.reading import at, where
 from vivavoce.measure.robust import median
 from vivavoce.record.run import Run
@@ -31,6 +31,8 @@ class Guessing(Detector):
         progress = Progress.of(run)
         if progress is None or progress.chance is None or progress.rows < FEWEST_STEPS:
             return
+        if progress.function not in CLASSIFICATION | BINARY:
+            return  # a regression that stays at the variance of its targets is underfitting
         half = median(progress.levels[len(progress.levels) // 2 :])
         relative = half / progress.chance
         falling = progress.levels[-1] < half - SIGNIFICANT * progress.error

@@ -106,7 +106,10 @@ class Progress:
     @property
     def off(self) -> bool:
         """Something is clearly wrong with a loss that should fall: it rose, or stayed where a constant would be."""
-        return self.bounded and (self.rose or (not self.learned and self.chance is not None and self.had_room))
+        if not self.bounded:
+            return False
+        falling = self.trend().z < -SIGNIFICANT
+        return self.rose or (not self.learned and not falling and self.chance is not None and self.had_room)
 
     @property
     def sentence(self) -> str:
@@ -145,7 +148,7 @@ def _progress(series: Series, site: Loss | None, run: Run) -> Progress:
     main = run.main_loss
     return Progress(
         function=site.function if site else (main.function if main else ""),
-        start=median(values[:START_ROWS]),
+        start=min(float(values[0]), median(values[:START_ROWS])),  # the first step itself may blow the loss up
         end=median(values[-end_rows:]),
         best=float(np.min(levels)),
         noise=stream_noise(values[rows // 2 :]),

@@ -85,3 +85,122 @@ def _total(track: Track) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArra
 def finite(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """The finite values."""
     return values[np.isfinite(values)]
+
+
+def longest(tracks: list[Track]) -> Track | None:
+    """The track with the most rows: the one of the columns that lasted."""
+    return max((track for track in tracks if len(track)), key=len, default=None)
+
+
+def optimizer_track(run: Run, name: str, optimizer: Optimizer) -> Track | None:
+    """The longest track of an optimizer's signal."""
+    return longest([track for track in run.tracks(name) if track.owner == ("optimizer", optimizer.id)])
+
+
+def main_optimizer(run: Run) -> Optimizer | None:
+    """The optimizer with the most scalars among those that stepped."""
+    stepped = {track.owner[1] for track in run.tracks("gradient_norm") if track.owner and len(track)}
+    candidates = [run.optimizers[id] for id in sorted(stepped) if id in run.optimizers]
+    return max(
+        candidates, key=lambda o: scalars([run.parameters[i] for i in held(o) if i in run.parameters]), default=None
+    )
+
+
+def held(optimizer: Optimizer) -> list[int]:
+    """Ids of the parameters an optimizer holds."""
+    return [id for group in optimizer.groups for id in group.get("parameters", ())]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weight matrices and kernels of an optimizer, first layer first, at steps where their norms were sampled.
+
+    Shapes: `steps` (n,); `gradient`, `weight`, `update` (n, k) for k parameters: norms, and ‖Δw‖/‖w‖.
+    """
+
+    parameters: tuple[Parameter, ...]
+    steps: NDArray[np.int64]
+    gradient: NDArray[np.float64]
+    weight: NDArray[np.float64]
+    update: NDArray[np.float64]
+
+    @property
+    def relative(self) -> NDArray[np.float64]:
+        """‖g‖/‖w‖ (n, k); NaN where a parameter has no gradient or no weight."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where((self.gradient >= 0) & (self.weight > 0), self.gradient / self.weight, np.nan)
+
+    @property
+    def typical_update(self) -> NDArray[np.float64]:
+        """The median over the parameters of ‖Δw‖/‖w‖ at each step, (n,)."""
+        return _row_median(self.update)
+
+
+def weights_of(run: Run, optimizer: Optimizer) -> Weights | None:
+    """The sampled norms of an optimizer's weights; None where none were recorded."""
+    gradient, weight, update = (
+        optimizer_track(run, name, optimizer) for name in ("gradient_norm", "weight_norm", "update_ratio")
+    )
+    if gradient is None or weight is None or update is None:
+        return None
+    ids = [int(id) for id in weight.columns if id in run.parameters and is_weight(run.parameters[int(id)])]
+    ids = [id for id in ids if id in gradient.columns and id in update.columns]
+    steps = np.intersect1d(np.intersect1d(gradient.steps, weight.steps), update.steps)
+    if not ids or not len(steps):
+        return None
+    return Weights(
+        tuple(run.parameters[id] for id in ids),
+        steps,
+        *(_rows(track, steps, ids) for track in (gradient, weight, update)),
+    )
+
+
+def _rows(track: Track, steps: NDArray[np.int64], ids: list[int]) -> NDArray[np.float64]:
+    index = np.searchsorted(track.steps, steps)
+    columns = [track.columns.index(id) for id in ids]
+    return track.mean[index][:, columns]
+
+
+def _row_median(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The median of the finite values of each row; NaN for a row without any."""
+    return np.array([np.median(row[np.isfinite(row)]) if np.isfinite(row).any() else np.nan for row in values])
+
+
+def column_median(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The median of the finite values of each column; NaN for a column without any."""
+    return _row_median(values.T)
+
+
+def unclipped_norms(run: Run, optimizer: Optimizer) -> Norms:
+    """The norm of the whole gradient before clipping, where clipping was seen; as step() found it, elsewhere."""
+    clipped = run.series("clip", None, "norm_before")
+    norms = gradient_norms(run, optimizer)
+    if not len(clipped) or len(run.optimizers) > 1:
+        return norms
+    return Norms(clipped.steps, clipped.mean, clipped.maximum, clipped.nonfinite, "L2 norm before clipping")
+
+
+def learning_rate(optimizer: Optimizer) -> float | None:
+    """The largest learning rate of the groups; None where it is not recorded."""
+    rates = [
+        group["learning_rate"] for group in optimizer.groups if isinstance(group.get("learning_rate"), (int, float))
+    ]
+    return float(max(rates)) if rates else None
+
+
+def with_rate(optimizer: Optimizer, rate: float) -> str:
+    """The edit that sets a learning rate where the optimizer was made."""
+    return (
+        f"{optimizer.class_name}(…, lr={rate:.2g})  # at {at(optimizer.site, 'the place where the optimizer is made')}"
+    )
+
+
+def first_nonfinite(run: Run) -> int | None:
+    """The first step whose loss or gradient was NaN or infinite."""
+    steps = [
+        int(track.steps[track.nonfinite.any(axis=1)][0])
+        for name in ("train/loss", "gradient_norm")
+        for track in run.tracks(name)
+        if track.nonfinite.any()
+    ]
+    return min(steps, default=None)

@@ -1,0 +1,88 @@
+"""class-ignored: a class that stands in the targets is never predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vivavoce.examine.detector import Detector
+from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
+from vivavoce.examine.progress import Progress
+from vivavoce.examine.reading import longest, some, where
+from vivavoce.record.run import Run
+from vivavoce.record.tracks import Track
+
+SEEN = 50  # targets of a class in the looked-at batches: fewer may be luck
+MOST_CLASSES = 200  # of more classes, many are rare and rarely the most probable: a language model ignores most tokens
+SHARE = 0.005  # fraction of all targets: a rarer class is hardly worth predicting
+
+
+class ClassIgnored(Detector):
+    """In the second half of a run that learned, a class with enough targets was never predicted."""
+
+    slug = "class-ignored"
+    question = 7
+
+    def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
+        """A run that learned nothing predicts one class: that is guessing, not this."""
+        progress = Progress.of(run)
+        if progress is None or progress.loss is None or not progress.learned:
+            return
+        owner = ("loss", progress.loss.id)
+        target, predicted = (
+            longest([track for track in run.tracks(name) if track.owner == owner])
+            for name in ("target_classes", "predicted_classes")
+        )
+        if (
+            target is None
+            or predicted is None
+            or len(target.columns) > MOST_CLASSES
+            or target.columns != predicted.columns
+        ):
+            return
+        targets, predictions = _late(target), _late(predicted)
+        enough = (targets >= SEEN) & (targets >= SHARE * targets.sum())
+        ignored = np.flatnonzero(enough & (predictions == 0))
+        if len(ignored):
+            yield _finding(run, progress, [str(target.columns[i]) for i in ignored], targets, ignored)
+        elif enough.any():
+            yield RuledOut(self.slug, f"all {int(enough.sum())} classes seen are predicted")
+
+
+def _late(track: Track) -> NDArray[np.float64]:
+    half = len(track) // 2
+    return np.asarray(np.nansum(track.mean[half:] * track.counts[half:, None], axis=0))
+
+
+def _finding(
+    run: Run, progress: Progress, names: list[str], targets: NDArray[np.float64], ignored: NDArray[np.int64]
+) -> Finding:
+    share = float(targets[ignored].sum() / targets.sum())
+    return Finding(
+        slug=ClassIgnored.slug,
+        severity="warning",
+        confidence=0.85,
+        question=ClassIgnored.question,
+        title="A class is never predicted",
+        why=f"In the second half of the run class {some(names)} was never predicted, although {share:.1%} of the targets are of it.",
+        where=where(
+            progress.loss.site if progress.loss else None,
+            first_step=progress.last_step // 2,
+            last_step=progress.last_step,
+        ),
+        evidence=(
+            Evidence(
+                "targets of ignored classes", float(targets[ignored].sum()), "targets", float(SEEN), "fewer may be luck"
+            ),
+            Evidence("predictions of them", 0.0, "predictions"),
+        ),
+        remedies=(
+            Remedy(
+                "class-weights",
+                "weigh the classes by the inverse of their frequency",
+                "F.cross_entropy(logits, target, weight=counts.sum() / (len(counts) * counts))",
+            ),
+        ),
+    )

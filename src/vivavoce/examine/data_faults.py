@@ -1,0 +1,137 @@
+"""bad-input and unnormalised-input: what the data bring with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vivavoce.examine.detector import Detector
+from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut, Where
+from vivavoce.examine.progress import Progress
+from vivavoce.examine.reading import at, where
+from vivavoce.measure.robust import median
+from vivavoce.record.entities import Loader
+from vivavoce.record.run import Run
+
+LARGE = 10.0  # largest of |mean| and deviation of the inputs; UMLAUT asks for values in [−1, 1], which sound and tables exceed
+MOST_CONSTANT = 0.999  # fraction of features that do not vary over the batch: the examples are all alike
+
+
+class BadInput(Detector):
+    """Inputs that are NaN or infinite, or the same for every example."""
+
+    slug = "bad-input"
+    question = 0
+    explains = ("non-finite", "guessing", "underfitting", "exploding-gradients", "learning-rate-too-high", "dead-units")
+
+    def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
+        """Look at the sampled inputs, and at events that name one."""
+        events = [event for event in run.events("non-finite") if event.data.get("what") == "input"]
+        broken = run.series("input", None, "nonfinite").finite
+        bad = broken.maximum > 0
+        if events or bad.any():
+            steps = [event.step for event in events] + ([int(broken.steps[bad][0])] if bad.any() else [])
+            yield _broken(run, min(steps), float(broken.maximum.max()) if bad.any() else 1.0)
+            return
+        constant = run.series("input", None, "constant_features").finite
+        if len(constant) >= 3 and median(constant.mean) >= MOST_CONSTANT and _stuck(run):
+            yield _constant(run, median(constant.mean))
+        elif len(broken):
+            yield RuledOut(self.slug, f"finite, standard deviation {median(run.series('input', None, 'std').mean):.2g}")
+
+
+class UnnormalisedInput(Detector):
+    """Inputs far from mean 0 and deviation 1, and a network that cannot cope."""
+
+    slug = "unnormalised-input"
+    question = 0
+    explains = ("exploding-gradients", "learning-rate-too-high", "gradient-spikes", "dead-units", "saturated-units", "guessing",
+                "activation-scale", "oscillating-loss", "underfitting", "non-finite", "vanishing-gradients", "stopped-too-early",
+                "class-ignored", "learning-rate-too-low")  # fmt: skip
+
+    def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
+        """Large inputs that the network copes with (a normalisation layer comes first, say) are no fault."""
+        mean, deviation = (run.series("input", None, column).finite.mean for column in ("mean", "std"))
+        if not len(mean) or not len(deviation):
+            return
+        size = max(abs(median(mean)), median(deviation))
+        if size < LARGE:
+            yield RuledOut(self.slug, f"inputs have mean {median(mean):.2g} and deviation {median(deviation):.2g}")
+        elif _stuck(run):
+            yield _large(run, median(mean), median(deviation))
+
+
+def _stuck(run: Run) -> bool:
+    progress = Progress.of(run)
+    return progress is None or (progress.bounded and not progress.learned and progress.had_room)
+
+
+def train_loader(run: Run) -> Loader | None:
+    """The loader that is iterated in training."""
+    return next((loader for loader in run.loaders.values() if loader.role == "train"), None)
+
+
+def _where(run: Run, step: int) -> Where:
+    loader = train_loader(run)
+    return where(loader.site if loader else None, first_step=step, last_step=max(step, run.steps - 1))
+
+
+def _broken(run: Run, step: int, count: float) -> Finding:
+    return Finding(
+        slug=BadInput.slug,
+        severity="critical",
+        confidence=0.98,
+        question=BadInput.question,
+        title="The inputs are broken",
+        why=f"The inputs of the model held {count:,.0f} NaN or infinite values at step {step:,}: all that is computed from them is lost.",
+        where=_where(run, step),
+        evidence=(Evidence("NaN or infinite input values in a batch", count, "count", 0.0, "none is allowed"),),
+        remedies=(
+            Remedy(
+                "clean-input",
+                "find and mend them before the first batch",
+                "assert torch.isfinite(x).all(); x = torch.nan_to_num(x)",
+            ),
+        ),
+    )
+
+
+def _constant(run: Run, share: float) -> Finding:
+    return Finding(
+        slug=BadInput.slug,
+        severity="critical",
+        confidence=0.85,
+        question=BadInput.question,
+        title="The inputs are the same for every example",
+        why=f"{share:.0%} of the input features do not vary over a batch, and the loss does not fall.",
+        where=_where(run, 0),
+        evidence=(Evidence("constant features", share, "fraction", MOST_CONSTANT, "all"),),
+        remedies=(
+            Remedy("check-loading", "look at what the loader delivers", "x, y = next(iter(loader)); print(x.std(0))"),
+        ),
+    )
+
+
+def _large(run: Run, mean: float, deviation: float) -> Finding:
+    loader = train_loader(run)
+    return Finding(
+        slug=UnnormalisedInput.slug,
+        severity="critical",
+        confidence=0.85,
+        question=UnnormalisedInput.question,
+        title="The inputs are not normalised",
+        why=f"The inputs have mean {mean:.3g} and deviation {deviation:.3g} (usual: 0 and 1), and the network cannot cope: the loss does not fall.",
+        where=_where(run, 0),
+        evidence=(
+            Evidence(
+                "deviation of the inputs", deviation, "", LARGE, "UMLAUT: values in [−1, 1]; ten times that is allowed"
+            ),
+            Evidence("mean of the inputs", mean, "", LARGE, "SageMaker Debugger: 0.2"),
+        ),
+        remedies=(
+            Remedy(
+                "normalise-input",
+                "mean 0 and deviation 1, with the numbers of the training set",
+                f"x = (x - {mean:.3g}) / {deviation:.3g}  # behind {at(loader.site if loader else None, 'the loader')}",
+            ),
+        ),
+    )

@@ -1,0 +1,128 @@
+"""learning-rate-too-high: the steps are so large that they undo what was learned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from vivavoce.examine.detector import Detector
+from vivavoce.examine.exploding_gradients import sensitive_start
+from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut, Severity
+from vivavoce.examine.progress import Progress
+from vivavoce.examine.reading import (
+    Weights,
+    first_nonfinite,
+    learning_rate,
+    main_optimizer,
+    weights_of,
+    where,
+    with_rate,
+)
+from vivavoce.measure.robust import median
+from vivavoce.record.entities import Optimizer
+from vivavoce.record.run import Run
+
+LARGE = 0.1  # ‖Δw‖/‖w‖ of the median weight (TheDeepChecker and DeepDiagnosis: above 0.1)
+SUSPECT = 0.01  # ‖Δw‖/‖w‖: ten times the usual 1e-3; enough only where the loss went up
+USUAL = 3e-3  # ‖Δw‖/‖w‖ aimed at by the remedy; measured on healthy networks: 2e-4 … 2e-2
+EARLY = 5  # samples: one step of the right (wrong) size is enough to ruin a network
+WORSE = 2.0  # times its best level (TheDeepChecker: ≥ 2 × minimum is diverging)
+
+
+class LearningRateTooHigh(Detector):
+    """Updates out of proportion to the weights, and a loss that suffered from them."""
+
+    slug = "learning-rate-too-high"
+    question = 6
+    explains = ("exploding-gradients", "gradient-spikes", "non-finite", "dead-units", "saturated-units", "guessing",
+                "underfitting", "stopped-too-early", "oscillating-loss", "vanishing-gradients", "activation-scale", "class-ignored")  # fmt: skip
+
+    def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
+        """Large updates and harm together; either alone is not enough."""
+        optimizer = main_optimizer(run)
+        weights = weights_of(run, optimizer) if optimizer else None
+        if optimizer is None or weights is None:
+            return
+        largest = largest_update(weights)
+        if not math.isfinite(largest):
+            return
+        if sensitive_start(run, optimizer):
+            yield RuledOut(self.slug, "the gradient was out of proportion before the first update")
+            return
+        harm, severity = _harm(run, Progress.of(run), largest)
+        if harm:
+            yield _finding(run, optimizer, largest, harm, severity)
+        else:
+            yield RuledOut(self.slug, f"update ratio {median(weights.typical_update):.1e}, at most {largest:.1e}")
+
+
+def largest_update(weights: Weights) -> float:
+    """The largest of the median update ratios of the first samples, or a later level that lasted; NaN if unknown."""
+    typical = weights.typical_update
+    known = typical[np.isfinite(typical)]
+    if not len(known):
+        return float("nan")
+    return max(float(known[:EARLY].max()), float(np.median(known)))
+
+
+def _harm(run: Run, progress: Progress | None, largest: float) -> tuple[str, Severity]:
+    """What the loss suffered, in words; "" where nothing that these updates explain."""
+    broken = first_nonfinite(run)
+    if broken is not None and largest >= LARGE:
+        return f"values stopped being finite at step {broken:,}", "critical"
+    if progress is None or not progress.bounded:
+        return "", "note"
+    course = f"from {progress.start:.3g} to {progress.end:.3g}"
+    if progress.rose and largest >= SUSPECT:
+        return f"the loss rose {course}", "critical"
+    if largest >= LARGE and not progress.learned and progress.had_room:
+        return f"the loss did not fall below what it takes to show learning ({course})", "critical"
+    if largest >= LARGE and progress.end > WORSE * progress.best and progress.end - progress.best > 4 * progress.error:
+        return f"the loss climbed back from {progress.best:.3g} to {progress.end:.3g}", "warning"
+    return "", "note"
+
+
+def _finding(run: Run, optimizer: Optimizer, largest: float, harm: str, severity: Severity) -> Finding:
+    rate = learning_rate(optimizer)
+    better = rate * USUAL / largest if rate else None
+    momentum = max((float(group.get("momentum") or 0) for group in optimizer.groups), default=0.0)
+    extra = f" and momentum {momentum:g}" if momentum > 0.95 else ""
+    size = (
+        f"a single step changed the weights by {largest:.0%}"
+        if largest < 10
+        else f"a single step changed the weights {largest:,.0f}-fold"
+    )
+    at_rate = f"At a learning rate of {rate:g}{extra} " if rate else ""
+    why = f"{at_rate}{size} of their size (usual: 0.1 to 1 %), and {harm}."
+    remedies = (
+        [Remedy("lower-learning-rate", "lower the learning rate", with_rate(optimizer, better))] if better else []
+    )
+    return Finding(
+        slug=LearningRateTooHigh.slug,
+        severity=severity,
+        confidence=0.92 if largest >= LARGE else 0.75,
+        question=LearningRateTooHigh.question,
+        title="The learning rate is too high",
+        why=why[0].upper() + why[1:],
+        where=where(optimizer.site, first_step=0, last_step=max(0, run.steps - 1)),
+        evidence=(
+            Evidence(
+                "update ratio ‖Δw‖/‖w‖, median weight",
+                largest,
+                "",
+                LARGE,
+                "TheDeepChecker (log10 > −1), DeepDiagnosis (> 0.1)",
+            ),
+            *((Evidence("learning rate", rate),) if rate else ()),
+        ),
+        remedies=(
+            *remedies,
+            Remedy(
+                "warm-up",
+                "begin with small steps",
+                "torch.optim.lr_scheduler.LinearLR(optimizer, 0.01, total_iters=100)",
+            ),
+        ),
+    )

@@ -1,0 +1,88 @@
+"""learning-rate-too-low: the network could learn, but hardly moves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from vivavoce.examine.detector import Detector
+from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
+from vivavoce.examine.progress import Progress
+from vivavoce.examine.reading import learning_rate, main_optimizer, weights_of, where, with_rate
+from vivavoce.measure.robust import median
+from vivavoce.record.entities import Optimizer
+from vivavoce.record.run import Run
+
+SMALL = 1e-4  # ‖Δw‖/‖w‖ of the median weight (TheDeepChecker: below 1e-4)
+USUAL = 1e-3  # ‖Δw‖/‖w‖ aimed at by the remedy (Karpathy's rule of thumb; healthy networks measured: 2e-4 … 2e-2)
+FEWEST_STEPS = 50  # steps: a warm-up or a look at the first steps is no evidence
+LEFT = 0.7  # fraction of the reference loss: below it the run learned, whatever the size of its steps
+LENGTHS = 3.0  # run lengths that the present pace needs to halve the loss: below it, the run was merely stopped early
+
+
+class LearningRateTooLow(Detector):
+    """Tiny updates, and a loss that has hardly moved although there was something to learn."""
+
+    slug = "learning-rate-too-low"
+    question = 6
+    explains = ("guessing", "underfitting", "stopped-too-early", "class-ignored")
+
+    def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
+        """Small updates and little progress together; fine-tuning that learns and converged runs lack the second."""
+        optimizer, progress = main_optimizer(run), Progress.of(run)
+        weights = weights_of(run, optimizer) if optimizer else None
+        if optimizer is None or weights is None:
+            return
+        update = median(weights.typical_update)
+        if not math.isfinite(update):
+            return
+        if update >= SMALL:
+            yield RuledOut(self.slug, f"update ratio {update:.1e}")
+        elif progress is not None and progress.learned and not progress.remaining >= LEFT:
+            yield RuledOut(self.slug, f"the loss fell from {progress.start:.3g} to {progress.end:.3g}")
+        elif progress is not None and run.steps >= FEWEST_STEPS and update > 0 and _slow(progress):
+            yield _finding(run, optimizer, update, progress)
+
+
+def _slow(progress: Progress) -> bool:
+    """A loss with a floor at zero, far from it, that would need several more runs to halve and is not getting worse."""
+    if not progress.bounded or progress.rose or not progress.had_room or not progress.remaining >= LEFT:
+        return False
+    return lengths_to_halve(progress) > LENGTHS
+
+
+def lengths_to_halve(progress: Progress) -> float:
+    """Run lengths that halving the loss takes at the pace of the second half; infinite where it does not fall."""
+    slope = progress.trend(0.5).slope
+    length = progress.last_step + 1
+    return 0.5 * progress.end / (-slope * length) if slope < 0 else math.inf
+
+
+def _finding(run: Run, optimizer: Optimizer, update: float, progress: Progress) -> Finding:
+    rate = learning_rate(optimizer)
+    better = rate * USUAL / update if rate else None
+    lengths = lengths_to_halve(progress)
+    pace = (
+        f"at this pace halving it takes {lengths:,.0f} such runs"
+        if math.isfinite(lengths)
+        else "it does not measurably fall"
+    )
+    why = (
+        f"A step changes the weights by {update:.0e} of their size (usual: 1e-3), and the loss went from "
+        f"{progress.start:.3g} to {progress.end:.3g} in {progress.last_step + 1:,} steps: {pace}."
+    )
+    edit = with_rate(optimizer, better) if better else "raise the learning rate"
+    return Finding(
+        slug=LearningRateTooLow.slug,
+        severity="critical" if not progress.learned else "warning",
+        confidence=0.9 if update < SMALL / 10 else 0.75,
+        question=LearningRateTooLow.question,
+        title="The learning rate is too low",
+        why=why,
+        where=where(optimizer.site, first_step=0, last_step=progress.last_step),
+        evidence=(
+            Evidence("update ratio ‖Δw‖/‖w‖, median weight", update, "", SMALL, "TheDeepChecker (log10 < −4)"),
+            Evidence("loss left", progress.remaining, "fraction", LEFT, "of the start or of chance level"),
+        ),
+        remedies=(Remedy("raise-learning-rate", "raise the learning rate", edit),),
+    )

@@ -1,0 +1,93 @@
+"""loss-output-mismatch: the output layer does what the loss function does once more, or leaves nothing to learn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vivavoce.examine.detector import Detector
+from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
+from vivavoce.examine.progress import CLASSIFICATION
+from vivavoce.examine.reading import at, where
+from vivavoce.measure.robust import median
+from vivavoce.record.entities import Loss
+from vivavoce.record.run import Run
+
+ONE = 1e-6  # difference from 1 that a softmax over one unit may show
+
+#: (loss function, start of the operation before it): what is wrong, what to write.
+MISMATCHES: dict[tuple[str, str], tuple[str, str]] = {
+    ("cross_entropy", "Softmax"): ("cross_entropy applies log_softmax itself, so a softmax before it squeezes the gradients", "return the logits: drop the softmax"),
+    ("cross_entropy", "Sigmoid"): ("cross_entropy applies log_softmax itself and expects logits of any size, not numbers in (0, 1)", "return the logits: drop the sigmoid"),
+    ("binary_cross_entropy_with_logits", "Sigmoid"): ("the loss applies the sigmoid itself, a second one confines it to (0.5, 0.73)", "return the logits: drop the sigmoid"),
+    ("binary_cross_entropy_with_logits", "Softmax"): ("the loss applies a sigmoid itself and expects logits", "return the logits: drop the softmax"),
+    ("nll_loss", "Softmax"): ("nll_loss expects logarithms of probabilities", "F.log_softmax(logits, dim=1)"),
+    ("nll_loss", "Addmm"): ("nll_loss expects logarithms of probabilities; the output of a linear layer has no lower bound", "F.cross_entropy(logits, target)"),
+}  # fmt: skip
+
+
+class LossOutputMismatch(Detector):
+    """Softmax before cross-entropy, sigmoid before the loss with logits, a softmax of one unit."""
+
+    slug = "loss-output-mismatch"
+    question = 2
+    explains = ("guessing", "underfitting", "stopped-too-early", "learning-rate-too-low", "vanishing-gradients",
+                "saturated-units", "no-gradient", "class-ignored", "overfitting", "output-range")  # fmt: skip
+
+    def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
+        """Judge by the last operation before each loss function that is called in training."""
+        trained = {track.owner[1] for track in run.tracks("train/function_loss") if track.owner and len(track)}
+        sites = [run.losses[id] for id in sorted(trained) if id in run.losses]
+        found = [(site, problem) for site in sites if (problem := _problem(run, site))]
+        for site, (reason, edit) in found[:1]:
+            yield _finding(run, site, reason, edit)
+        if not found and any(site.prediction_op for site in sites):
+            operations = ", ".join(
+                sorted({f"{site.prediction_op} before {site.function}" for site in sites if site.prediction_op})
+            )
+            yield RuledOut(self.slug, operations)
+
+
+def _problem(run: Run, site: Loss) -> tuple[str, str] | None:
+    operation = site.prediction_op
+    one_unit = len(site.prediction_shape) >= 2 and site.prediction_shape[1] == 1
+    if one_unit and site.function in CLASSIFICATION:
+        return (
+            "the softmax of a single output is always 1: the loss is 0 whatever the network says",
+            "two outputs, or F.binary_cross_entropy_with_logits",
+        )
+    if one_unit and operation.startswith("Softmax") and _always_one(run, site):
+        return (
+            "the softmax of a single output is always 1: no gradient passes it",
+            "torch.sigmoid, or logits and F.binary_cross_entropy_with_logits",
+        )
+    for (function, before), problem in MISMATCHES.items():
+        if site.function == function and operation.startswith(before) and not _is_soft(site):
+            return problem
+    return None
+
+
+def _is_soft(site: Loss) -> bool:
+    """Raw outputs into nll_loss may be sums of log-probabilities where they come from a matrix product of another kind."""
+    return site.function == "nll_loss" and site.prediction_op.startswith("Addmm") and len(site.prediction_shape) != 2
+
+
+def _always_one(run: Run, site: Loss) -> bool:
+    low = run.series("prediction", ("loss", site.id), "min").finite.mean
+    return not len(low) or abs(median(low) - 1) < ONE
+
+
+def _finding(run: Run, site: Loss, reason: str, edit: str) -> Finding:
+    operation = site.prediction_op.removesuffix("Backward0") or "one output"
+    return Finding(
+        slug=LossOutputMismatch.slug,
+        severity="critical",
+        confidence=0.95,
+        question=LossOutputMismatch.question,
+        title="The output layer and the loss do not fit together",
+        why=f"{operation} stands right before {site.function} at {at(site.site)}: {reason}.",
+        where=where(site.site, first_step=0, last_step=max(0, run.steps - 1)),
+        evidence=(
+            Evidence("last operation before the loss", site.prediction_op, "", None, "the graph of the first loss"),
+        ),
+        remedies=(Remedy("match-output", "make the output fit the loss", edit),),
+    )

@@ -1,0 +1,157 @@
+"""no-gradient: parameters in an optimizer that never receive a gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vivavoce.examine.detector import Detector
+from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut, Severity
+from vivavoce.examine.progress import Progress
+from vivavoce.examine.reading import NO_GRADIENT, at, layer_of, scalars, some, where
+from vivavoce.record.entities import Optimizer, Parameter
+from vivavoce.record.run import Run
+
+FEWEST_ROWS = 5  # recorded steps without a gradient
+MOST = 0.5  # fraction of the optimizer's scalars
+
+
+class NoGradient(Detector):
+    """The gradient is None at every step: detached from the loss, cleared before the step, or frozen."""
+
+    slug = "no-gradient"
+    question = 2
+    explains = (
+        "guessing",
+        "underfitting",
+        "vanishing-gradients",
+        "learning-rate-too-low",
+        "stopped-too-early",
+        "class-ignored",
+    )
+
+    def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
+        """Judge each optimizer's parameters; frozen ones count only where nothing else explains a useless run."""
+        looked = False
+        for optimizer in run.optimizers.values():
+            rows, present, silent = _silent(run, optimizer)
+            if rows < FEWEST_ROWS:
+                continue
+            looked = True
+            detached = [p for p in silent if p.trainable]
+            frozen = [p for p in silent if not p.trainable]
+            if detached:
+                yield _detached(run, optimizer, detached, present)
+            elif scalars(frozen) >= MOST * max(1, scalars(present)) and _stuck(run):
+                yield _frozen(run, optimizer, frozen, present)
+        if looked and not any(_silent(run, optimizer)[2] for optimizer in run.optimizers.values()):
+            yield RuledOut(self.slug, "every parameter in an optimizer received gradients")
+
+
+def _silent(run: Run, optimizer: Optimizer) -> tuple[int, list[Parameter], list[Parameter]]:
+    """Rows looked at, the optimizer's parameters, and those among them that had no gradient at any step."""
+    rows = 0
+    has: dict[int, bool] = {}
+    for track in run.tracks("gradient_norm"):
+        if track.owner != ("optimizer", optimizer.id):
+            continue
+        rows += int(track.counts.sum())
+        for label in track.columns:
+            column = track.column(label)
+            seen = bool(((column.maximum != NO_GRADIENT) | (column.nonfinite > 0)).any())
+            has[int(label)] = has.get(int(label), False) or seen
+    present = [run.parameters[id] for id in has if id in run.parameters]
+    return rows, present, [p for p in present if not has[p.id]]
+
+
+def _stuck(run: Run) -> bool:
+    progress = Progress.of(run)
+    return progress is not None and progress.bounded and not progress.learned and progress.had_room
+
+
+def _is_prefix(silent: list[Parameter], present: list[Parameter]) -> bool:
+    """The silent parameters are the first ones of the model: the graph was cut behind them."""
+    return {p.id for p in silent} == {p.id for p in sorted(present, key=lambda p: p.id)[: len(silent)]}
+
+
+def _detached(run: Run, optimizer: Optimizer, silent: list[Parameter], present: list[Parameter]) -> Finding:
+    fraction = scalars(silent) / max(1, scalars(present))
+    layers = list(dict.fromkeys(layer_of(p) for p in silent))
+    everything = len(silent) == len(present)
+    severity: Severity = (
+        "critical" if fraction >= MOST else "warning" if _is_prefix(silent, present) or _stuck(run) else "note"
+    )
+    if everything and all(p.reached for p in silent):
+        reason = "the loss reaches them, so the gradients are cleared between backward() and step()"
+    elif everything:
+        reason = "the loss does not depend on them: it is detached, or made by another model"
+    elif _is_prefix(silent, present):
+        last = layer_of(sorted(silent, key=lambda p: p.id)[-1])
+        reason = f"the graph is cut behind {last} (detach(), no_grad, .data, a conversion to NumPy)"
+    else:
+        reason = "the forward pass does not use them, or detaches what they make"
+    subject = "No parameter" if everything else f"{len(silent)} of {len(present)} parameters"
+    verb = (
+        "ever received a gradient"
+        if everything
+        else f"({some(layers)}; {fraction:.0%} of the scalars) never received a gradient"
+    )
+    why = f"{subject} in the optimizer made at {at(optimizer.site)} {verb}: {reason}."
+    return _finding(run, optimizer, silent, why, severity, fraction, 0.95 if severity == "critical" else 0.8)
+
+
+def _frozen(run: Run, optimizer: Optimizer, frozen: list[Parameter], present: list[Parameter]) -> Finding:
+    fraction = scalars(frozen) / max(1, scalars(present))
+    why = f"{fraction:.0%} of the scalars in the optimizer have requires_grad False, and the loss does not fall."
+    return _finding(run, optimizer, frozen, why, "warning", fraction, 0.6)
+
+
+def _finding(
+    run: Run,
+    optimizer: Optimizer,
+    silent: list[Parameter],
+    why: str,
+    severity: Severity,
+    fraction: float,
+    confidence: float,
+) -> Finding:
+    return Finding(
+        slug=NoGradient.slug,
+        severity=severity,
+        confidence=confidence,
+        question=NoGradient.question,
+        title="Parameters in the optimizer never receive a gradient",
+        why=why,
+        where=where(
+            optimizer.site,
+            layer=layer_of(silent[0]),
+            parameter=silent[0].name,
+            first_step=silent[0].first_step,
+            last_step=max(0, run.steps - 1),
+        ),
+        evidence=(
+            Evidence(
+                "scalars that never had a gradient",
+                fraction,
+                "fraction of the optimizer",
+                MOST,
+                "above it the finding is critical",
+            ),
+        ),
+        remedies=(
+            Remedy(
+                "reattach",
+                "keep the graph whole between these parameters and the loss",
+                f"# no .detach(), .data, .item(), torch.no_grad() after {layer_of(silent[-1])}",
+            ),
+            Remedy(
+                "unfreeze",
+                "let them receive gradients",
+                f"model.get_parameter({silent[0].name!r}).requires_grad_(True)",
+            ),
+            Remedy(
+                "drop",
+                "or leave them out of the optimizer, if they are meant to stay",
+                "[p for p in model.parameters() if p.requires_grad]",
+            ),
+        ),
+    )

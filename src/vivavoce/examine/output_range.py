@@ -1,0 +1,82 @@
+"""output-range: the last operation confines the outputs to a range in which the targets do not lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vivavoce.examine.detector import Detector
+from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
+from vivavoce.examine.reading import at, where
+from vivavoce.examine.target_broadcast import BROADCASTING
+from vivavoce.measure.robust import median
+from vivavoce.record.entities import Loss
+from vivavoce.record.run import Run
+
+RANGES: dict[str, tuple[float, float]] = {
+    "Sigmoid": (0.0, 1.0),
+    "Softmax": (0.0, 1.0),
+    "Tanh": (-1.0, 1.0),
+    "Relu": (0.0, float("inf")),
+    "Softplus": (0.0, float("inf")),
+}
+BEYOND = (
+    0.5  # standard deviations of the targets by which their extremes must lie outside: rounding and outliers do less
+)
+
+
+class OutputRange(Detector):
+    """Sigmoid, tanh or ReLU at the end of a regression whose targets lie outside of what it can give."""
+
+    slug = "output-range"
+    question = 2
+    explains = ("underfitting", "guessing", "saturated-units", "dead-units", "vanishing-gradients", "stopped-too-early",
+                "learning-rate-too-low")  # fmt: skip
+
+    def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
+        """Compare the range of the last operation with the extremes of the recorded targets."""
+        trained = {track.owner[1] for track in run.tracks("train/function_loss") if track.owner and len(track)}
+        for id in sorted(trained):
+            site = run.losses.get(id)
+            limits = _limits(site) if site else None
+            if site is None or limits is None:
+                continue
+            owner = ("loss", id)
+            low, high, deviation = (median(run.series("target", owner, name).mean) for name in ("min", "max", "std"))
+            below, above = limits[0] - low, high - limits[1]
+            if max(below, above) > BEYOND * deviation > 0:
+                yield _finding(run, site, limits, (low, high))
+                return
+            yield RuledOut(self.slug, f"targets {low:.2g} … {high:.2g} lie within reach of the outputs")
+
+
+def _limits(site: Loss) -> tuple[float, float] | None:
+    if site.function not in BROADCASTING:
+        return None
+    return next((limits for name, limits in RANGES.items() if site.prediction_op.startswith(name)), None)
+
+
+def _finding(run: Run, site: Loss, limits: tuple[float, float], targets: tuple[float, float]) -> Finding:
+    operation = site.prediction_op.removesuffix("Backward0")
+    return Finding(
+        slug=OutputRange.slug,
+        severity="critical",
+        confidence=0.95,
+        question=OutputRange.question,
+        title="The outputs cannot reach the targets",
+        why=(
+            f"The last operation before {site.function} at {at(site.site)} is {operation}, which gives {limits[0]:g} to {limits[1]:g}; "
+            f"the targets of a batch go from {targets[0]:.3g} to {targets[1]:.3g}."
+        ),
+        where=where(site.site, first_step=0, last_step=max(0, run.steps - 1)),
+        evidence=(
+            Evidence("lowest target", targets[0], "", limits[0], f"range of {operation}"),
+            Evidence("highest target", targets[1], "", limits[1], f"range of {operation}"),
+        ),
+        remedies=(
+            Remedy(
+                "linear-output",
+                "end with the linear layer, or scale the targets into the range",
+                f"drop the {operation} at the end",
+            ),
+        ),
+    )

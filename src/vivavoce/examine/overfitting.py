@@ -1,0 +1,122 @@
+"""overfitting: the training loss goes on falling while the validation loss rises from its best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from vivavoce.examine.detector import Detector
+from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
+from vivavoce.examine.progress import Progress
+from vivavoce.examine.reading import at, main_optimizer, where
+from vivavoce.examine.validation import Validation, validation_of
+from vivavoce.measure.robust import median
+from vivavoce.record.run import Run
+
+RISE = 0.1  # fraction of the best validation loss (SageMaker Debugger: gap 0.1 of the training loss)
+RISE_OF_START = 0.02  # fraction of the first validation loss: 0.010 to 0.012 is no rise to speak of after 2.3
+SIGNIFICANT = 3.0  # standard errors of the difference, from the passes' own noise
+HEART_TRAIN = 0.1  # fraction of chance level: the training data are learned by heart …
+HEART_VALIDATION = 0.6  # … while the validation loss is still this near chance level
+CONFIDENCE_ONLY = 0.01  # accuracy that the decisions may have lost since the best loss, and still count as no worse
+
+
+class Overfitting(Detector):
+    """The validation loss rose from its best by more than its noise, while the training loss fell."""
+
+    slug = "overfitting"
+    question = 9
+    explains = ("stopped-too-late",)
+
+    def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
+        """Needs validation passes with the same loss function as the training."""
+        progress = Progress.of(run)
+        validation = validation_of(run, progress) if progress else None
+        if progress is None or validation is None or progress.players > 1:
+            return
+        rise = validation.end - validation.lowest
+        if (_rose(validation) and _training_fell(run, progress, validation)) or _by_heart(progress, validation):
+            yield _finding(run, progress, validation, rise)
+        else:
+            gap = f"validation {validation.end:.3g}, its best {validation.lowest:.3g}"
+            yield RuledOut(self.slug, gap)
+
+
+def _rose(validation: Validation) -> bool:
+    rise = validation.end - validation.lowest
+    enough = max(RISE * abs(validation.lowest), RISE_OF_START * abs(float(validation.losses[0])))
+    lasting = validation.best <= len(validation.losses) - 1 - validation.end_passes
+    return lasting and rise > enough and rise > SIGNIFICANT * validation.rise_error
+
+
+def _training_fell(run: Run, progress: Progress, validation: Validation) -> bool:
+    """The training loss is now lower than around the best validation pass, and lower than the validation loss."""
+    after = progress.steps >= validation.steps[validation.best]
+    if not after.any():
+        return False
+    then = float(progress.levels[np.flatnonzero(after)[0]])
+    return progress.end < then - progress.error and progress.end < validation.end
+
+
+def _by_heart(progress: Progress, validation: Validation) -> bool:
+    """Nothing of the training loss is left, most of the validation loss is."""
+    chance = progress.chance
+    return chance is not None and progress.end < HEART_TRAIN * chance and validation.end > HEART_VALIDATION * chance
+
+
+def _finding(run: Run, progress: Progress, validation: Validation, rise: float) -> Finding:
+    best_step, lowest, end = int(validation.steps[validation.best]), validation.lowest, validation.end
+    margin = 1.96 * validation.rise_error
+    decisions = _decisions(validation)
+    why = (
+        f"Since step {best_step:,} the validation loss went from {lowest:.3g} to {end:.3g} "
+        f"({rise:+.2g} ± {margin:.1g}) while the training loss fell to {progress.end:.3g}{decisions}."
+    )
+    return Finding(
+        slug=Overfitting.slug,
+        severity="warning",
+        confidence=0.93 if rise > 2 * SIGNIFICANT * validation.rise_error else 0.8,
+        question=Overfitting.question,
+        title="The network learns the training data by heart",
+        why=why,
+        where=where(validation.site.site, first_step=best_step, last_step=progress.last_step),
+        evidence=(
+            Evidence(
+                "rise of the validation loss",
+                rise / abs(lowest) if lowest else float("nan"),
+                "fraction of its best",
+                RISE,
+                "SageMaker Debugger: 0.1",
+            ),
+            Evidence("gap, validation − training", end - progress.end, "", None, f"± {margin:.2g} at 95 %"),
+            Evidence("best step", float(best_step), "step"),
+        ),
+        remedies=_remedies(run, best_step),
+    )
+
+
+def _decisions(validation: Validation) -> str:
+    accuracy = validation.accuracy
+    if not np.isfinite(accuracy[[validation.best, -1]]).all():
+        return ""
+    now, then = median(accuracy[-validation.end_passes :]), float(accuracy[validation.best])
+    if now >= then - CONFIDENCE_ONLY:
+        return f"; the accuracy did not suffer ({then:.1%} → {now:.1%}): it grew too sure of itself, not worse in its decisions"
+    return f"; the accuracy went from {then:.1%} to {now:.1%}"
+
+
+def _remedies(run: Run, best_step: int) -> tuple[Remedy, ...]:
+    optimizer = main_optimizer(run)
+    place = at(optimizer.site) if optimizer else "the place where the optimizer is made"
+    name = optimizer.class_name if optimizer else "AdamW"
+    return (
+        Remedy(
+            "early-stopping",
+            "keep the weights of the best validation loss",
+            f"# stop near step {best_step:,}: save when the validation loss is lowest",
+        ),
+        Remedy("weight-decay", "hold the weights small", f"{name}(…, weight_decay=1e-2)  # at {place}"),
+        Remedy("dropout", "drop activations in training", "nn.Dropout(0.2) after each hidden activation"),
+        Remedy("more-data", "more or augmented data", "# the only remedy that also lowers the best validation loss"),
+    )

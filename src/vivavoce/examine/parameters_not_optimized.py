@@ -1,0 +1,137 @@
+"""parameters-not-optimized: parameters receive gradients, but no optimizer holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vivavoce.examine.detector import Detector
+from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut, Severity
+from vivavoce.examine.progress import Progress
+from vivavoce.examine.reading import (
+    NO_GRADIENT,
+    at,
+    held,
+    layer_of,
+    main_optimizer,
+    optimizer_track,
+    scalars,
+    some,
+    where,
+)
+from vivavoce.record.entities import Optimizer, Parameter
+from vivavoce.record.run import Run
+
+FEWEST_ROWS = 3  # recorded steps without a gradient before an optimizer counts as idle
+MOST = 0.5  # fraction of a model's scalars: with half of them standing still the rest trains on random features
+
+
+class ParametersNotOptimized(Detector):
+    """Trainable parameters that the loss reaches and no optimizer holds: part of a model, or another model altogether."""
+
+    slug = "parameters-not-optimized"
+    question = 2
+    explains = ("no-gradient", "guessing", "underfitting", "learning-rate-too-low", "vanishing-gradients",
+                "stopped-too-early", "class-ignored", "overfitting")  # fmt: skip
+
+    def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
+        """Look at models of which nothing is held, then at models held in part."""
+        optimizer = main_optimizer(run)
+        trained = [p for p in run.parameters.values() if p.trainable and p.reached and p.model is not None]
+        if optimizer is None or not trained:
+            return
+        missing = [p for p in trained if not p.optimizers and not p.tied]
+        if not missing:
+            yield RuledOut(self.slug, "every trainable parameter that the loss reaches is held by an optimizer")
+            return
+        partly = {p.model for p in trained if p.optimizers}
+        for model in sorted({p.model for p in missing if p.model is not None}):
+            of_model = [p for p in missing if p.model == model]
+            if model in partly:
+                yield _part_missing(run, optimizer, of_model, [p for p in trained if p.model == model])
+            else:
+                yield from _other_model(run, optimizer, of_model)
+
+
+def _idle(run: Run, optimizer: Optimizer) -> bool:
+    """None of the optimizer's parameters ever had a gradient."""
+    track = optimizer_track(run, "gradient_norm", optimizer)
+    return track is not None and len(track) >= FEWEST_ROWS and bool((track.maximum == NO_GRADIENT).all())
+
+
+def _other_model(run: Run, optimizer: Optimizer, missing: list[Parameter]) -> Iterator[Finding]:
+    """The loss trains a model that no optimizer holds; grave only where the optimizer's own model stands idle."""
+    model = run.models.get(missing[0].model if missing[0].model is not None else -1)
+    name = model.name if model else "the model"
+    holds = sorted(
+        {run.parameters[id].model for id in held(optimizer) if id in run.parameters} - {None, missing[0].model}
+    )  # type: ignore[type-var]
+    others = some([run.models[id].name for id in holds if id in run.models]) or "other parameters"
+    if _idle(run, optimizer):
+        why = (
+            f"The loss is computed by {name}, but the optimizer made at {at(optimizer.site)} holds {others}: "
+            f"{len(missing)} parameters receive gradients that no step uses, and those in the optimizer never receive one."
+        )
+        yield _finding(run, optimizer, missing, why, "critical", 0.97, 1.0)
+    else:
+        why = f"{name} receives gradients, but no optimizer holds it; if that is meant, requires_grad_(False) saves the work."
+        yield _finding(run, optimizer, missing, why, "note", 0.5, 1.0)
+
+
+def _part_missing(run: Run, optimizer: Optimizer, missing: list[Parameter], trained: list[Parameter]) -> Finding:
+    fraction = scalars(missing) / max(1, scalars(trained))
+    layers = list(dict.fromkeys(layer_of(p) for p in missing))
+    progress = Progress.of(run)
+    stuck = progress is not None and progress.bounded and not progress.learned
+    severity: Severity = "critical" if fraction >= MOST or stuck else "warning"
+    why = (
+        f"{len(missing)} of {len(trained)} parameters that the loss reaches ({fraction:.0%} of the scalars: {some(layers)}) are in "
+        f"no optimizer: they receive gradients at every step and never change."
+    )
+    return _finding(run, optimizer, missing, why, severity, 0.93, fraction)
+
+
+def _finding(
+    run: Run,
+    optimizer: Optimizer,
+    missing: list[Parameter],
+    why: str,
+    severity: Severity,
+    confidence: float,
+    fraction: float,
+) -> Finding:
+    return Finding(
+        slug=ParametersNotOptimized.slug,
+        severity=severity,
+        confidence=confidence,
+        question=ParametersNotOptimized.question,
+        title="No optimizer holds parameters that receive gradients",
+        why=why,
+        where=where(
+            optimizer.site,
+            layer=layer_of(missing[0]),
+            parameter=missing[0].name,
+            first_step=missing[0].first_step,
+            last_step=max(0, run.steps - 1),
+        ),
+        evidence=(
+            Evidence(
+                "scalars with gradient and without optimizer",
+                fraction,
+                "fraction of the model",
+                0.0,
+                "all should be held",
+            ),
+        ),
+        remedies=(
+            Remedy(
+                "optimize-all",
+                "give the optimizer the parameters of the model that is trained",
+                f"{optimizer.class_name}(model.parameters(), …)  # at {at(optimizer.site, 'the place where the optimizer is made')}",
+            ),
+            Remedy(
+                "freeze",
+                "or freeze them, if they are meant to stay",
+                f"# requires_grad_(False) for {some([p.name for p in missing])}",
+            ),
+        ),
+    )

@@ -1,0 +1,86 @@
+"""stopped-too-early: the training ended while the loss was still falling fast."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vivavoce.examine.detector import Detector
+from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
+from vivavoce.examine.progress import Progress
+from vivavoce.examine.reading import where
+from vivavoce.examine.validation import Validation, validation_of
+from vivavoce.record.run import Run
+
+FEWEST_ROWS = 10  # recorded losses
+LEFT = 0.35  # fraction of the start or of chance level: below it most is learned, and every run ends a little early
+STILL_FALLING = 0.1  # fraction of the level lost in the last third
+FALLING_Z = -2.3  # Mann–Kendall statistic, one-sided 1 %
+WELL_ENOUGH = 0.9  # validation accuracy
+
+
+class StoppedTooEarly(Detector):
+    """Much of the loss is left, and its last third fell by a tenth or more; the validation loss, where seen, agrees."""
+
+    slug = "stopped-too-early"
+    question = 9
+    explains = ()
+
+    def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
+        """A run that goes on has not stopped."""
+        progress = Progress.of(run)
+        if progress is None or not progress.bounded or progress.rows < FEWEST_ROWS or not finished(run):
+            return
+        validation = validation_of(run, progress)
+        fall = last_fall(progress)
+        if not progress.remaining >= LEFT or not progress.had_room:
+            yield RuledOut(self.slug, f"{progress.remaining:.0%} of the loss is left")
+        elif fall < STILL_FALLING or progress.trend(0.5).z > FALLING_Z:
+            yield RuledOut(self.slug, "the loss had stopped falling")
+        elif validation is None or _agrees(validation):
+            yield _finding(progress, fall, validation)
+
+
+def finished(run: Run) -> bool:
+    """The run is over: it says so, or (recorded without a clock) it does not say when it started."""
+    return "finished" in run.meta or "started" not in run.meta
+
+
+def last_fall(progress: Progress) -> float:
+    """The fraction of its level that the loss lost over the last third of the run."""
+    span = (progress.steps[-1] - progress.steps[0]) / 3
+    level = abs(progress.end)
+    return -progress.trend(1 / 3).slope * span / level if level > 0 else 0.0
+
+
+def _agrees(validation: Validation) -> bool:
+    good = validation.accuracy[-1] >= WELL_ENOUGH
+    return validation.best >= len(validation.losses) - 2 and not good
+
+
+def _finding(progress: Progress, fall: float, validation: Validation | None) -> Finding:
+    both = "training and validation loss were" if validation else "the training loss was"
+    steps = progress.last_step + 1
+    why = (
+        f"When the training ended after {steps:,} steps {both} still falling, by {fall:.0%} in the last third, "
+        f"and {progress.remaining:.0%} of it is left ({progress.end:.3g} of {progress.reference:.3g})."
+    )
+    return Finding(
+        slug=StoppedTooEarly.slug,
+        severity="warning",
+        confidence=0.8 if validation else 0.7,
+        question=StoppedTooEarly.question,
+        title="The training stopped while it was still improving",
+        why=why,
+        where=where(
+            progress.loss.site if progress.loss else None,
+            first_step=int(progress.steps[-1] * 2 / 3),
+            last_step=progress.last_step,
+        ),
+        evidence=(
+            Evidence(
+                "fall over the last third", fall, "fraction of the level", STILL_FALLING, "ten per cent of what is left"
+            ),
+            Evidence("loss left", progress.remaining, "fraction", LEFT, "of the start or of chance level"),
+        ),
+        remedies=(Remedy("longer-training", "train longer", f"{3 * steps:,} steps instead of {steps:,}"),),
+    )

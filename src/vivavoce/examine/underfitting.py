@@ -1,0 +1,103 @@
+"""underfitting: the training loss itself stays high and flat although the network moves as it should."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from vivavoce.examine.detector import Detector
+from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
+from vivavoce.examine.progress import SQUARED, Progress
+from vivavoce.examine.reading import main_optimizer, weights_of, where
+from vivavoce.examine.units import shares
+from vivavoce.measure.robust import median
+from vivavoce.record.run import Run
+
+FEWEST_STEPS = 100  # steps: earlier, a flat loss may be the plateau before the fall
+LEFT = 0.5  # fraction of chance level: below it the data may simply hold no more
+POOR = 0.85  # fraction of chance level: above it hardly anything was learned
+FLAT = 0.03  # fraction of the level that the last third may still fall
+FALLING_Z = -2.3  # Mann–Kendall statistic, one-sided 1 %: such a loss is slow, not flat
+MOVING = 1e-4  # ‖Δw‖/‖w‖: below it the learning rate is the question, not the capacity (TheDeepChecker)
+DECAY = 0.05  # weight_decay; in use: 1e-5 … 1e-2 with SGD and Adam. AdamW's is scaled by the learning rate
+DROPPED = 0.8  # fraction of zeros behind a dropout layer
+
+
+class Underfitting(Detector):
+    """A flat, high training loss with a cause in the set-up: regularisation, dropout, or too few parameters."""
+
+    slug = "underfitting"
+    question = 9
+    explains = ("guessing", "capacity-too-small", "class-ignored")
+
+    def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
+        """Noise in the data looks the same from outside: without a limit in sight it is at most a note."""
+        progress = Progress.of(run)
+        if progress is None or not progress.bounded or progress.chance is None or run.steps < FEWEST_STEPS:
+            return
+        left = progress.end / progress.chance
+        if left < LEFT:
+            yield RuledOut(self.slug, f"the training loss fell to {left:.0%} of chance level")
+        elif progress.rose or not _flat(progress) or not _moving(run):
+            return
+        elif limit := _limit(run, progress):
+            yield _finding(progress, left, limit, 0.8)
+        elif progress.function in SQUARED and left > POOR:
+            yield _finding(progress, left, "it predicts little more than the mean", 0.7)
+        else:
+            yield _finding(progress, left, "", 0.4)
+
+
+def _flat(progress: Progress) -> bool:
+    if progress.trend(0.5).z < FALLING_Z:
+        return False
+    trend = progress.trend(1 / 3)
+    fall = -trend.slope * (progress.steps[-1] - progress.steps[0]) / 3
+    return math.isfinite(fall) and abs(fall) < max(FLAT * progress.end, 2 * progress.error)
+
+
+def _moving(run: Run) -> bool:
+    optimizer = main_optimizer(run)
+    weights = weights_of(run, optimizer) if optimizer else None
+    return weights is None or median(weights.typical_update) > MOVING
+
+
+def _limit(run: Run, progress: Progress) -> str:
+    """What in the set-up keeps the loss up, in words; "" where nothing is seen."""
+    optimizer = main_optimizer(run)
+    if optimizer is not None and optimizer.class_name != "AdamW":
+        decay = max((float(group.get("weight_decay") or 0) for group in optimizer.groups), default=0.0)
+        if decay >= DECAY:
+            return f"a weight decay of {decay:g} pulls the weights to zero"
+    for share in shares(run, "activation_zero"):
+        if "Dropout" in share.module.class_name and share.late >= DROPPED:
+            return f"{share.module.name} drops {share.late:.0%} of its inputs"
+    return ""
+
+
+def _finding(progress: Progress, left: float, limit: str, confidence: float) -> Finding:
+    cause = f": {limit}" if limit else "; either the network is too small, or the data hold no more than that"
+    return Finding(
+        slug=Underfitting.slug,
+        severity="warning" if limit else "note",
+        confidence=confidence,
+        question=Underfitting.question,
+        title="The network fits not even the training data",
+        why=(
+            f"The training loss is flat at {progress.end:.3g}, {left:.0%} of what a constant prediction gives "
+            f"({progress.chance:.3g}){cause}."
+        ),
+        where=where(progress.loss.site if progress.loss else None, first_step=0, last_step=progress.last_step),
+        evidence=(
+            Evidence("training loss / chance level", left, "fraction", LEFT, "below it the data may hold no more"),
+        ),
+        remedies=(
+            Remedy("less-regularisation", "regularise less", "weight_decay=1e-4, nn.Dropout(0.1)"),
+            Remedy("larger-network", "more units or layers", "double the width of the hidden layers"),
+            Remedy(
+                "longer-training",
+                "train longer, with a larger learning rate at first",
+                "three times the steps, learning rate × 3",
+            ),
+        ),
+    )

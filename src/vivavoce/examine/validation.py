@@ -1,0 +1,78 @@
+"""The course of the main validation loss."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vivavoce.examine.progress import Progress
+from vivavoce.measure.robust import median, stream_noise
+from vivavoce.record.entities import Loss
+from vivavoce.record.run import Run
+
+FEWEST_PASSES = 5  # passes: a best one with some on either side
+END_FRACTION = 0.1  # of the passes, at least END_PASSES: their median is the end level
+END_PASSES = 3
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Loss (n,) and accuracy (n,) at each validation pass; levels are in the unit of the loss.
+
+    `noise` is the standard deviation of one pass about its level, from the differences of successive passes.
+    """
+
+    site: Loss
+    steps: NDArray[np.int64]
+    losses: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+    noise: float
+
+    @property
+    def best(self) -> int:
+        """Index of the lowest loss."""
+        return int(np.argmin(self.losses))
+
+    @property
+    def end_passes(self) -> int:
+        """Passes that the end level is the median of."""
+        return min(len(self.losses), max(END_PASSES, int(END_FRACTION * len(self.losses))))
+
+    @property
+    def end(self) -> float:
+        """The level at the end."""
+        return median(self.losses[-self.end_passes :])
+
+    @property
+    def lowest(self) -> float:
+        """The level at the best pass: the median of it and its neighbours, so that one lucky pass does not count."""
+        return median(self.losses[max(0, self.best - 1) : self.best + 2])
+
+    @property
+    def rise_error(self) -> float:
+        """Standard error of the difference between the end level and the lowest level (two medians)."""
+        return self.noise * math.sqrt(math.pi / 2 * (1 / self.end_passes + 1 / 3))
+
+
+def validation_of(run: Run, progress: Progress) -> Validation | None:
+    """The validation passes with the training's loss function; None where there are fewer than `FEWEST_PASSES`."""
+    passes: dict[int, int] = {}
+    for track in run.tracks("val/loss"):
+        site = run.losses.get(track.owner[1]) if track.owner else None
+        if site is not None and site.function == progress.function:
+            passes[site.id] = passes.get(site.id, 0) + len(track)
+    if not passes:
+        return None
+    site = run.losses[max(passes, key=lambda id: passes[id])]
+    owner = ("loss", site.id)
+    losses = run.series("val/loss", owner, "loss")
+    keep = np.isfinite(losses.mean)
+    if int(keep.sum()) < FEWEST_PASSES:
+        return None
+    accuracy = run.series("val/loss", owner, "accuracy").mean
+    values = losses.mean[keep]
+    accuracy = accuracy[keep] if len(accuracy) == len(keep) else np.full(len(values), np.nan)
+    return Validation(site, losses.steps[keep], values, accuracy, stream_noise(values))
