@@ -24,6 +24,7 @@ POINTS_IN_TOOLTIP = 200
 ROWS_IN_TABLE = 20
 MARKERS_PER_CURVE = 8
 CURVES_IN_TABLE = 8
+START_AT_ZERO = 0.05  # of the axis: a gap this small before the first row does not move the axis off zero
 
 
 def line_plot(plot: LinePlot, level: int = 3) -> Html:
@@ -31,12 +32,11 @@ def line_plot(plot: LinePlot, level: int = 3) -> Html:
     first, last = _steps(plot)
     scales = [False, True] if plot.both_scales else [plot.log]
     frames = [_frame(plot, first, last, log) for log in scales]
-    parts = [_switch(plot)] if plot.both_scales else []
     return element(
         "figure",
         element("figcaption", element(f"h{level}", plot.title), element("p", plot.note) if plot.note else None),
+        _switch(plot) if plot.both_scales else None,
         _legend(plot),
-        *parts,
         *frames,
         data_table(
             f"{plot.title}: mean (lowest to highest) over ranges of steps", "steps", _columns(plot, first, last)
@@ -48,7 +48,8 @@ def line_plot(plot: LinePlot, level: int = 3) -> Html:
 
 def _steps(plot: LinePlot) -> tuple[int, int]:
     filled = [curve.series.steps for curve in plot.curves if len(curve.series)]
-    return min(int(steps[0]) for steps in filled), max(int(steps[-1]) for steps in filled)
+    first, last = min(int(steps[0]) for steps in filled), max(int(steps[-1]) for steps in filled)
+    return (0 if first <= START_AT_ZERO * last else first), last
 
 
 def _switch(plot: LinePlot) -> Html:
@@ -142,7 +143,7 @@ def _line(x: Floats, y: Floats, stairs: bool) -> str:
     """Path data that leaves gaps where a value is not finite; a point alone becomes a dot."""
     data = []
     pen_down = False
-    for across, down in zip(x.tolist(), np.clip(y, -HEIGHT, 2 * HEIGHT).tolist(), strict=True):
+    for across, down in zip(x.tolist(), np.clip(y, 0, HEIGHT).tolist(), strict=True):
         if down != down:  # NaN
             pen_down = False
         elif not pen_down:

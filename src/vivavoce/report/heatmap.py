@@ -101,12 +101,21 @@ def _summary(plot: MapPlot) -> str:
 
 def _row_labels(plot: MapPlot, height: float) -> Html:
     every = -(-len(plot.rows) // _LABELLED_ROWS)
+    shared = _shared_prefix([row.name for row in plot.rows])
     labels = [
-        element("span", row.name, title=row.name, style=f"top:{100 * (index + 0.5) / len(plot.rows):.2f}%")
+        element("span", row.name[shared:], title=row.name, style=f"top:{100 * (index + 0.5) / len(plot.rows):.2f}%")
         for index, row in enumerate(plot.rows)
         if index % every == 0
     ]
     return element("div", *labels, class_="up", aria_hidden="true", style=f"height:{height:.2f}rem")
+
+
+def _shared_prefix(names: list[str]) -> int:
+    """Length of the leading parts, up to a dot, that all names share: they need not be read again in each row."""
+    shared = 0
+    while len(names) > 1 and (end := names[0].find(".", shared) + 1) and len({name[:end] for name in names}) == 1:
+        shared = end
+    return shared
 
 
 def _step_labels(plot: MapPlot) -> Html:
@@ -159,7 +168,7 @@ def _tooltip_data(plot: MapPlot, indices: NDArray[np.uint8], low: int, high: int
 
 def _numbers(plot: MapPlot) -> Html:
     heads = ["parameter", "first", "median", "highest", "last", "first not finite"]
-    content = table(f"{plot.title}: {plot.unit} of each row", heads, map(_numbers_row, plot.rows), numeric=True)
+    content = table(f"{plot.title}: {plot.unit} of each row", heads, map(_numbers_row, plot.rows), kind="numeric")
     return element("details", element("summary", "The numbers as a table"), content, class_="numbers")
 
 

@@ -9,6 +9,7 @@ from functools import cache
 from importlib import resources
 from typing import Any, TextIO
 
+from vivavoce.examine.finding import SEVERITIES
 from vivavoce.report import words
 from vivavoce.report.charts import line_plot
 from vivavoce.report.heatmap import heat_map
@@ -98,7 +99,7 @@ def _verdict(report: Report) -> Html:
 
 
 def _label(tone: str) -> str:
-    return {"healthy": "Healthy", "unknown": "Undecided", "no-training": "No training"}.get(tone, tone.capitalize())
+    return tone.capitalize() if tone in SEVERITIES else "Verdict"
 
 
 def _others(report: Report, finding: FindingData | None) -> Html | None:
@@ -117,7 +118,7 @@ def _figures(report: Report) -> Iterable[tuple[str, str]]:
             metric = report["metrics"][name]
             yield words.METRIC_TITLES[name], f"{words.number(metric['first'])} → {words.number(metric['last'])}"
     if run["overhead"] is not None:
-        allowed = "" if run["budget"] is None else f" of {words.percent(run['budget'])}"
+        allowed = "" if run["budget"] is None else f" of {words.percent(run['budget'])} allowed"
         yield "cost of watching", words.percent(run["overhead"]) + allowed
     if run["device"]:
         yield "device", run["device"]
@@ -178,7 +179,7 @@ def _finding(finding: FindingData, plot: LinePlot | None) -> Html:
         "article",
         element("h3", finding["title"]),
         element("p", about, class_="about"),
-        element("p", finding["why"], class_="why"),
+        None if finding["primary"] else element("p", finding["why"], class_="why"),  # the verdict has said it
         _places(finding),
         _plot(plot, 4) if plot else None,
         _evidence(finding["evidence"]),
@@ -200,7 +201,7 @@ def _evidence(evidence: list[EvidenceData]) -> Html | None:
     if not evidence:
         return None
     rows = [[item["name"], words.measured(item), _threshold(item), item["source"]] for item in evidence]
-    return table("Evidence", ["measured", "value", "held against", "source"], rows)
+    return table("Evidence", ["measured", "value", "held against", "source"], rows, kind="evidence")
 
 
 def _threshold(item: EvidenceData) -> str:
@@ -241,7 +242,7 @@ def _run(report: Report) -> Iterable[Html]:
             [words.METRIC_TITLES.get(name, name), *(words.number(value) for value in _metric_cells(metric))]
             for name, metric in report["metrics"].items()
         ]
-        yield table("Metrics", ["metric", "first", "last", "best", "at step"], rows, numeric=True)
+        yield table("Metrics", ["metric", "first", "last", "best", "at step"], rows, kind="numeric")
     yield from _tables(run)
 
 
@@ -252,8 +253,8 @@ def _metric_cells(metric: Any) -> list[Any]:
 def _facts(run: RunData) -> Iterable[tuple[str, str]]:
     yield "Command", run["command"]
     yield "State", words.state(run)
-    yield "Started", run["started"] or ""
-    yield "Finished", run["finished"] or ""
+    yield "Started", words.moment(run["started"])
+    yield "Finished", words.moment(run["finished"])
     yield "Device", run["device"] or ""
     yield "PyTorch", run["torch"] or ""
     yield "Python", run["python"] or ""

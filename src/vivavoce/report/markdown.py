@@ -14,6 +14,7 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#+!|~])")
 
 def write(report: Report, stream: TextIO) -> None:
     """Write the report as GitHub-flavoured Markdown. Text from the run is escaped."""
+    stream.write("<!-- vivavoce -->\n")
     for block in _blocks(report):
         stream.write(block.rstrip("\n") + "\n\n")
 

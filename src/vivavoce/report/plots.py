@@ -15,6 +15,8 @@ from vivavoce.report.schema import FindingData, Report
 
 POINTS_PER_CURVE = 1000  # two a pixel column of a wide page; a band of minimum and maximum doubles them
 SMOOTHING_PARTS = 50  # the smoothed loss averages a fiftieth of the run
+CURVES_OF_FINDING = 3  # the one that the finding names, and the extremes
+POINTS_PER_PARAMETER = 400
 CURVES_IN_COLOUR = 6  # as many as can be told apart; the others are drawn in grey
 CURVES_IN_GREY = 40
 POINTS_PER_GREY_CURVE = 120
@@ -212,18 +214,18 @@ def _named_in_findings(report: Report) -> set[str]:
     return {name for finding in report["findings"] if (name := finding["where"]["parameter"])}
 
 
-def _picked(every: dict[str, Series], wanted: set[str]) -> tuple[Curve, ...]:
+def _picked(every: dict[str, Series], wanted: set[str], limit: int = CURVES_IN_COLOUR) -> tuple[Curve, ...]:
     """A few curves in colour, those that findings name first and then the extremes; a sample of the others in grey."""
     level = {name: _level(series) for name, series in every.items()}
     ordered = sorted((name for name in every if np.isfinite(level[name])), key=lambda name: level[name])
-    chosen = [name for name in ordered if name in wanted][:CURVES_IN_COLOUR]
+    chosen = [name for name in ordered if name in wanted][:limit]
     ends = [ordered[i // 2] if i % 2 == 0 else ordered[-1 - i // 2] for i in range(len(ordered))]
-    chosen += [name for name in ends if name not in chosen][: CURVES_IN_COLOUR - len(chosen)]
+    chosen += [name for name in ends if name not in chosen][: limit - len(chosen)]
     rest = [name for name in ordered if name not in chosen]
     sample = rest[:: max(1, -(-len(rest) // CURVES_IN_GREY))]
     grey = [Curve(name, thinned(every[name], POINTS_PER_GREY_CURVE), None) for name in sample]
     in_order = [name for name in every if name in chosen]
-    colour = [Curve(name, thinned(every[name], POINTS_PER_CURVE), index) for index, name in enumerate(in_order)]
+    colour = [Curve(name, thinned(every[name], POINTS_PER_PARAMETER), index) for index, name in enumerate(in_order)]
     return (*grey, *colour)
 
 
@@ -281,8 +283,7 @@ def _map_row(
         values[numbers] = np.fmax(values[numbers], top)
         bad[numbers] |= reduced.nonfinite > 0
         failures += [series.first_nonfinite] if series.first_nonfinite is not None else []
-    ends = [names.get(label, str(label)) for _, label in (members[0], members[-1])]
-    name = ends[0] if len(members) == 1 else f"{ends[0]} … {ends[1]} ({len(members)})"
+    name = names.get(members[0][1], str(members[0][1])) + (f" + {len(members) - 1}" if len(members) > 1 else "")
     return MapRow(name, values, bad, min(failures, default=None))
 
 
@@ -299,7 +300,7 @@ def finding_plot(run: Run, report: Report, index: int) -> LinePlot | None:
         plot = activation_plot(run, kind, kind.removeprefix("activation_").capitalize() + " units", "")
     elif kind == "update_ratio":
         plot = update_ratio_plot(run, report)
-    return plot and _for_finding(plot, finding, index)
+    return plot and _for_finding(plot, finding, index, run.steps - 1)
 
 
 _PLOTS_OF_FINDINGS: dict[str, str] = {
@@ -321,10 +322,10 @@ _PLOTS_OF_FINDINGS: dict[str, str] = {
 }
 
 
-def _for_finding(plot: LinePlot, finding: FindingData, index: int) -> LinePlot:
+def _for_finding(plot: LinePlot, finding: FindingData, index: int, end: int) -> LinePlot:
     where = finding["where"]
     first, last = where["first_step"], where["last_step"]
-    span = None if first is None else (first, first if last is None else last)
+    span = None if first is None else (first, end if last is None else last)
     return LinePlot(
         f"finding-{index + 1}-{plot.key}",
         plot.title,
@@ -348,7 +349,7 @@ def _gradient_plot(run: Run, finding: FindingData) -> LinePlot | None:
     for track, label in _parameter_columns(run):
         series = track.column(label)
         every[names.get(label, str(label))] = series.where(~(series.mean <= 0))
-    curves = _picked(every, {wanted} if wanted else set())
+    curves = _picked(every, {wanted} if wanted else set(), CURVES_OF_FINDING)
     if not curves:
         return None
     marks = _nonfinite_marks(every[wanted], "gradient") if wanted in every else ()

@@ -18,11 +18,11 @@ class Column:
     cells: Sequence[str]
 
 
-def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[Any]], numeric: bool = False) -> Html:
-    """A table with a caption; the first cell of each row is its head."""
+def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[Any]], kind: str | None = None) -> Html:
+    """A table with a caption; the first cell of each row is its head. `kind` is a class of the style sheet."""
     head = element("thead", element("tr", *(element("th", name, scope="col") for name in heads)))
     body = element("tbody", *(_row(row) for row in rows))
-    content = element("table", element("caption", caption), head, body, class_="numeric" if numeric else None)
+    content = element("table", element("caption", caption), head, body, class_=kind)
     return element("div", content, class_="scroll", role="region", aria_label=caption, tabindex=0)
 
 
@@ -39,5 +39,5 @@ def data_table(caption: str, first: str, columns: Sequence[Column]) -> Html:
             cells = [column.cells[index] for column in columns]
             if any(cells):
                 rows.append([label, *cells])
-    content = table(caption, [first, *(column.head for column in columns)], rows, numeric=True)
+    content = table(caption, [first, *(column.head for column in columns)], rows, kind="numeric")
     return element("details", element("summary", "The numbers as a table"), content, class_="numbers")

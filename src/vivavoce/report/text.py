@@ -233,7 +233,7 @@ def _evidence_line(item: EvidenceData) -> Text:
 def _facts(run: RunData) -> list[tuple[str, RenderableType | None]]:
     return [
         ("command", _text_or_none(words.plain(run["command"]))),
-        ("started", _text_or_none(words.plain(run["started"] or ""))),
+        ("started", _text_or_none(words.moment(run["started"]))),
         ("state", Text(words.state(run))),
         *(
             (

@@ -39,6 +39,7 @@ METRIC_TITLES: dict[str, str] = {
 ORDERS: dict[bool | None, str] = {True: "shuffled", False: "in order", None: "unknown"}
 
 _WORDS_FOR_STRINGS = {"nan": "NaN", "inf": "infinite", "-inf": "−infinite"}
+_FRACTION = "fraction"
 _SIGNIFICANT_DIGITS = 3
 _LARGEST_PLAIN = 1e6  # from here on, and below the next, numbers are written with an exponent
 _SMALLEST_PLAIN = 1e-3
@@ -98,6 +99,11 @@ def short_path(file: str) -> str:
         return plain(file)
 
 
+def moment(time: str | None) -> str:
+    """An ISO 8601 time for people: "2026-11-22 14:13:20 UTC"; "" where there is none."""
+    return plain(time or "").replace("T", " ").replace("+00:00", " UTC")
+
+
 def state(run: RunData) -> str:
     """The state of a run in words."""
     if run["state"] == "running":
@@ -139,7 +145,9 @@ def measured(evidence: EvidenceData) -> str:
 
 
 def with_unit(value: Any, unit: str) -> str:
-    """A number and its unit, as in "1.1 per step"."""
+    """A number and its unit, as in "1.1 per step"; fractions become percentages: "9 % of units"."""
+    if unit.startswith(_FRACTION) and not isinstance(value, str):
+        return f"{percent(value)} {plain(unit.removeprefix(_FRACTION))}".strip()
     return f"{number(value)} {plain(unit)}".strip()
 
 
