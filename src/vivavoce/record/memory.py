@@ -32,7 +32,7 @@ class SignalWriter:
         self.columns = columns
         self.pending: deque[tuple[Any, Any]] = deque()
 
-    def append(self, step: int, row: Sequence[float]) -> None:
+    def append(self, step: int, row: Sequence[float] | Floats) -> None:
         """Record a row of `len(columns)` numbers at a step. The row must not be changed afterwards.
 
         A row that is a NumPy array is taken in at about a thirtieth of the cost of a list.
@@ -95,7 +95,8 @@ class Memory:
 
     def facts(self) -> dict[str, str]:
         """Facts about the run, as JSON."""
-        return {key: encode(value) for key, value in self._facts.copy().items()}
+        texts = {key: self._guard(f"fact {key}", encode, value) for key, value in self._facts.copy().items()}
+        return {key: text for key, text in texts.items() if text is not None}
 
     def snapshot(self) -> Snapshot:
         """A copy that later recording does not change."""
@@ -132,10 +133,14 @@ class Memory:
     def _rows(self, writer: SignalWriter) -> list[tuple[Integers, Floats]]:
         pending = writer.pending
         items = [pending.popleft() for _ in range(len(pending))]
-        parts = []
+        parts: list[tuple[Integers, Floats] | None] = []
         for many, group in groupby(items, key=lambda item: isinstance(item[0], np.ndarray)):
             convert = _convert_arrays if many else _convert_rows
-            parts.append(self._guard(f"signal {writer.name}", convert, list(group), len(writer.columns)))
+            batch = list(group)
+            try:
+                parts.append(convert(batch, len(writer.columns)))
+            except Exception:  # one by one, so that only the malformed ones are lost
+                parts += [self._guard(f"signal {writer.name}", convert, [item], len(writer.columns)) for item in batch]
         return [part for part in parts if part is not None]
 
     def _guard(self, what: str, call: Callable[..., Any], *args: Any) -> Any:

@@ -98,7 +98,16 @@ SIGNALS: tuple[SignalSpec, ...] = (
         "count",
         "NaN or infinite values in a module's output (of those looked at)",
     ),
-    SignalSpec("activation_gradient_free", "model", "modules", "sampled steps", "fraction", "reserved"),
+    SignalSpec(
+        "time_growth",
+        "parameter",
+        ("rate", "steps", "r_squared", "first_norm", "last_norm"),
+        "sampled steps",
+        "factor per time step",
+        "growth of the gradient on its way back through a recurrence: factor per step backwards in time (least squares "
+        "through log norm against time), time steps spanned, R², norm at the last and at the first time step; owner: "
+        "the recurrent weight",
+    ),
     SignalSpec(
         "input",
         "model",

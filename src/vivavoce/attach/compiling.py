@@ -1,0 +1,36 @@
+"""Tap on compilers: TorchScript sees the original functions, and compiled models are left without hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from vivavoce.attach.tap import Tap
+
+
+class CompileTap(Tap):
+    """Wraps `torch.compile`, `Module.compile` and `torch.jit.script`."""
+
+    name = "compiling"
+
+    def install(self) -> None:
+        """Wrap them."""
+        self.patches.wrap(torch, "compile", self._wrap_compile)
+        self.patches.wrap(torch.nn.Module, "compile", self._wrap_compile)
+        self.patches.wrap(torch.jit, "script", self._wrap_script)
+
+    def _wrap_compile(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def compile(*args: Any, **kwargs: Any) -> Any:
+            self.session.leave_modules_alone()
+            return original(*args, **kwargs)
+
+        return compile
+
+    def _wrap_script(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def script(*args: Any, **kwargs: Any) -> Any:
+            with self.session.losses.patches.suspended():
+                return original(*args, **kwargs)
+
+        return script

@@ -1,0 +1,315 @@
+"""Tap on the loss functions of `torch.nn.functional`: predictions and targets, training and validation told apart."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from vivavoce.attach import numbers
+from vivavoce.attach.budget import now
+from vivavoce.attach.sites import CallKey
+from vivavoce.attach.tap import Tap
+from vivavoce.record.entities import Loss
+
+if TYPE_CHECKING:
+    from vivavoce.attach.session import Session
+
+CLASS_INDEX_LOSSES = ("cross_entropy", "nll_loss")
+BINARY_LOSSES = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
+FUNCTIONS = (
+    *CLASS_INDEX_LOSSES,
+    *BINARY_LOSSES,
+    "mse_loss",
+    "l1_loss",
+    "smooth_l1_loss",
+    "huber_loss",
+    "gaussian_nll_loss",
+    "poisson_nll_loss",
+    "kl_div",
+    "hinge_embedding_loss",
+    "margin_ranking_loss",
+    "multi_margin_loss",
+    "multilabel_margin_loss",
+    "multilabel_soft_margin_loss",
+    "soft_margin_loss",
+    "cosine_embedding_loss",
+    "triplet_margin_loss",
+    "triplet_margin_with_distance_loss",
+    "ctc_loss",
+)
+MOST_CLASSES = 1000  # classes counted one by one
+BATCH_OUTPUTS = 64  # outputs whose spread over the batch is measured
+RESHAPES = (
+    "View",
+    "Reshape",
+    "Squeeze",
+    "Unsqueeze",
+    "T",
+    "Transpose",
+    "Permute",
+    "ToCopy",
+    "Select",
+    "Slice",
+    "Clone",
+    "Alias",
+)
+RESHAPE_HOPS = 6  # reshaping operations looked through to find what made the predictions
+
+
+class Pass:
+    """A validation pass: sums over the calls of one loss function without a training step between them."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+        self.sizes: list[int] = []
+        self.hits = 0.0
+        self.judged = 0
+
+
+class LossSite:
+    """A call of a loss function in the user's code."""
+
+    def __init__(self, entity: Loss) -> None:
+        self.entity = entity
+        self.validation: Pass | None = None
+        self.sampled_at = -1  # step of the last deep sample
+        self.accuracy_cost = 0.0
+
+
+class LossTap(Tap):
+    """Wraps the loss functions that `torch.nn` modules call too."""
+
+    name = "losses"
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self.sites: dict[tuple[str, CallKey | None], LossSite] = {}
+        self._busy = False
+        self._last: tuple[int, str] = (0, "")
+        self._validating = False
+
+    def install(self) -> None:
+        """Wrap every function of `FUNCTIONS`; TorchScript must see the originals."""
+        for function in FUNCTIONS:
+            self.patches.wrap(torch.nn.functional, function, functools.partial(self._wrap, function))
+
+    def _wrap(self, function: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        def loss_function(*args: Any, **kwargs: Any) -> Any:
+            if numbers.tracing() or self._busy or not self.on or not self.session.active:
+                return original(*args, **kwargs)
+            self._busy = True  # original may come back through __torch_function__
+            try:
+                result = original(*args, **kwargs)
+            finally:
+                self._busy = False
+            started = now()
+            try:
+                if numbers.is_plain(result):
+                    self._called(function, args, kwargs, result)
+            except Exception as error:
+                self.fail(error)
+            self.session.budget.charge(now() - started)
+            return result
+
+        return loss_function
+
+    def function_of(self, loss: Tensor) -> str:
+        """The loss function that made this very tensor, "" where another operation did."""
+        return self._last[1] if self._last[0] == id(loss) else ""
+
+    def _called(self, function: str, args: Any, kwargs: Any, result: Tensor) -> None:
+        session = self.session
+        key = (function, session.sites.key(3))
+        site = self.sites.get(key)
+        prediction = args[0] if args else kwargs.get("input")
+        target = args[1] if len(args) > 1 else kwargs.get("target")
+        if site is None:
+            site = self.sites[key] = self._record(function, prediction, target, kwargs)
+        if not result.requires_grad or session.evaluating():
+            self._validated(site, prediction, target, result)
+            return
+        self._last = (id(result), function)
+        if session.deep and site.sampled_at != session.coming:
+            site.sampled_at = session.coming
+            self._sample(site, prediction, target, result)
+
+    def _record(self, function: str, prediction: Any, target: Any, kwargs: Any) -> LossSite:
+        entity = Loss(
+            id=self.session.take_loss_id(),
+            source="function",
+            function=function,
+            site=self.session.sites.site(4),
+            reduction=str(kwargs.get("reduction", "mean")),
+            classes=_classes(function, prediction),
+            prediction_shape=_shape(prediction),
+            target_shape=_shape(target),
+            target_dtype=str(getattr(target, "dtype", "")).removeprefix("torch."),
+            prediction_op=_made_by(prediction),
+        )
+        self.session.recorder.entity(entity)
+        return LossSite(entity)
+
+    # validation ---------------------------------------------------------------------------------------------------
+
+    def _validated(self, site: LossSite, prediction: Any, target: Any, result: Tensor) -> None:
+        current = site.validation
+        if current is None:
+            current = site.validation = Pass()
+        self._validating = True
+        shape = _shape(prediction)
+        current.sizes.append(shape[0] if shape else 1)
+        value = result.detach()
+        self.session.readback.read((value if value.ndim == 0 else value.mean()).reshape(1), current.values.extend)
+        if site.entity.classes is None or not self.session.budget.affords(site.accuracy_cost):
+            return
+        started = now()
+        hits = _hits(site.entity.function, prediction, target)
+        if hits is not None:
+            count = hits.numel()
+
+            def deliver(values: list[float]) -> None:
+                current.hits += values[0]
+                current.judged += count
+
+            self.session.readback.read(hits.sum().reshape(1).float(), deliver)
+        site.accuracy_cost = now() - started
+
+    def close_passes(self) -> None:
+        """A training step begins, or the run ends: validation passes are complete."""
+        if not self._validating:
+            return
+        self._validating = False
+        for site in self.sites.values():
+            if site.validation is not None:
+                self._close(site, site.validation)
+                site.validation = None
+
+    def _close(self, site: LossSite, done: Pass) -> None:
+        if len(done.values) < len(done.sizes):
+            self.session.readback.drain()
+        finite = [(v, n) for v, n in zip(done.values, done.sizes, strict=False)]
+        examples = sum(n for _, n in finite)
+        if not examples:
+            return
+        mean = sum(v * n for v, n in finite) / examples
+        spread = sum(n * (v - mean) ** 2 for v, n in finite) / examples if math.isfinite(mean) else math.nan
+        accuracy = done.hits / done.judged if done.judged else math.nan
+        signal = self.session.recorder.signal(
+            "val/loss", ("loss", site.entity.id), ("loss", "deviation", "batches", "examples", "accuracy")
+        )
+        signal.append(self.session.step, (mean, math.sqrt(spread), float(len(finite)), float(examples), accuracy))
+
+    # deep samples of training calls ---------------------------------------------------------------------------------
+
+    def _sample(self, site: LossSite, prediction: Any, target: Any, result: Tensor) -> None:
+        started = now()
+        owner, step = ("loss", site.entity.id), self.session.coming
+        op = _made_by(prediction)
+        if op and op != site.entity.prediction_op:
+            site.entity = replace(site.entity, prediction_op=op)
+            self.session.recorder.entity(site.entity)
+        self._emit("train/function_loss", owner, ("loss",), step, result.detach().mean().reshape(1))
+        columns = ("mean", "std", "min", "max", "batch_std")
+        for name, value in (("prediction", prediction), ("target", target)):
+            if numbers.is_plain(value) and value.numel():
+                self._emit(name, owner, columns, step, _spread(value))
+        if site.entity.classes is not None and numbers.is_plain(prediction) and numbers.is_plain(target):
+            self._sample_classes(site, owner, step, prediction, target)
+        spent = now() - started
+        self.session.budget.charge_deep(spent)
+        self.session.budget.charge(-spent)
+
+    def _sample_classes(
+        self, site: LossSite, owner: tuple[str, int], step: int, prediction: Tensor, target: Tensor
+    ) -> None:
+        function, classes = site.entity.function, site.entity.classes or 0
+        hits = _hits(function, prediction, target)
+        if hits is not None and hits.numel():
+            self._emit("train/accuracy", owner, ("accuracy",), step, hits.float().mean().reshape(1))
+        if classes > MOST_CLASSES:
+            return
+        columns = tuple(range(classes))
+        predicted, real = _decisions(function, prediction, target)
+        for name, labels in (("target_classes", real), ("predicted_classes", predicted)):
+            if labels is not None:
+                self._emit(name, owner, columns, step, _count(labels, classes))
+
+    def _emit(self, name: str, owner: tuple[str, int], columns: tuple[str | int, ...], step: int, row: Tensor) -> None:
+        signal = self.session.recorder.signal(name, owner, columns)
+        self.session.readback.read(row, lambda values: signal.append(step, values))
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    return tuple(value.shape) if isinstance(value, Tensor) else ()
+
+
+def _classes(function: str, prediction: Any) -> int | None:
+    shape = _shape(prediction)
+    if function in CLASS_INDEX_LOSSES and shape:
+        return shape[1] if len(shape) > 1 else shape[0]
+    return 2 if function in BINARY_LOSSES else None
+
+
+def _made_by(prediction: Any) -> str:
+    """Name of the operation behind the predictions, looking through reshapes."""
+    node = getattr(prediction, "grad_fn", None)
+    for _ in range(RESHAPE_HOPS):
+        if node is None:
+            return ""
+        name: str = node.name()
+        stem = (
+            name.removesuffix("0").removesuffix("1").removesuffix("2").removesuffix("Backward").removeprefix("Unsafe")
+        )
+        if stem not in RESHAPES or not node.next_functions:
+            return name
+        node = node.next_functions[0][0]
+    return ""
+
+
+def _spread(value: Tensor) -> Tensor:
+    """Mean, standard deviation, minimum, maximum, and mean spread over the batch; shape (5,)."""
+    value = value.detach()
+    flat = numbers.sample(value).float()
+    rows = value.reshape(value.shape[0], -1)[:, :BATCH_OUTPUTS].float() if value.ndim else flat.reshape(1, -1)
+    variance, mean = torch.var_mean(flat, unbiased=False)
+    batch = rows.std(0, unbiased=False).mean()
+    return torch.stack([mean, variance.sqrt(), flat.min(), flat.max(), batch])
+
+
+def _decisions(function: str, prediction: Tensor, target: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """Predicted and real class of each example, flat and equally long; None where they cannot be told."""
+    prediction, target = prediction.detach(), target.detach()
+    if function in BINARY_LOSSES:
+        if prediction.shape != target.shape:
+            return None, None
+        threshold = 0.0 if function.endswith("logits") else 0.5
+        return (prediction > threshold).long().flatten(), (target > 0.5).long().flatten()
+    dim = 1 if prediction.ndim > 1 else 0
+    predicted = prediction.argmax(dim)
+    real = target.argmax(dim) if target.is_floating_point() else target
+    if real.shape != predicted.shape:
+        return predicted.flatten(), None
+    return predicted.flatten(), real.flatten()
+
+
+def _hits(function: str, prediction: Any, target: Any) -> Tensor | None:
+    """For each example 1 where the decision is right; ignored targets (negative) are left out of neither."""
+    if not numbers.is_plain(prediction) or not numbers.is_plain(target):
+        return None
+    predicted, real = _decisions(function, prediction, target)
+    if predicted is None or real is None:
+        return None
+    return predicted == real
+
+
+def _count(labels: Tensor, classes: int) -> Tensor:
+    """How often each class occurs, shape (classes,); labels outside 0 … classes-1 are not counted."""
+    kept = ((labels >= 0) & (labels < classes)).to(torch.float32)
+    counts = torch.zeros(classes, dtype=torch.float32, device=labels.device)
+    return counts.index_add_(0, labels.clamp(0, classes - 1).long(), kept)

@@ -1,0 +1,178 @@
+"""Tap on modules: what goes into the model and what its layers put out, on sampled steps only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from vivavoce.attach import numbers
+from vivavoce.attach.budget import now
+from vivavoce.attach.tap import Tap
+
+if TYPE_CHECKING:
+    from vivavoce.attach.session import Session
+    from vivavoce.record.recorder import SignalWriter
+
+COLUMNS = ("mean", "std", "zero", "dead", "saturated", "nonfinite")
+RECTIFIERS = ("ReLU", "ReLU6", "Threshold", "relu")  # zero below a threshold, so a unit can die
+SQUASHERS = {"Tanh": "tanh", "tanh": "tanh", "Sigmoid": "sigmoid", "sigmoid": "sigmoid"}
+TANH_LIMIT = 0.99  # |tanh| beyond which its slope is below 0.02
+SIGMOID_LIMIT = 0.01  # distance from 0 or 1 below which the sigmoid's slope is below 0.01
+LEAST_VALUES = 8  # values a unit must have in the batch for "dead" to mean anything
+CONVOLUTION_DIMS = 4  # outputs of this many dimensions and more have their units in dimension 1
+
+
+class ModuleTap(Tap):
+    """Registers one global forward hook for the forward pass of a sampled step, then removes it.
+
+    A global hook is kept by PyTorch and not by the modules, so that copying or saving a model in the middle of a
+    sampled step does not copy or save anything of Viva's. Compiled models are left alone.
+    """
+
+    name = "modules"
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._handle: Any = None
+        self._rows: dict[int, dict[int, Tensor]] = {}  # model -> module -> row of COLUMNS
+        self._seen: set[int] = set()
+        self._input_of: set[int] = set()
+        self.outputs: set[tuple[int, int]] = set()  # (address, size) of activations already looked at
+        self._step = 0
+
+    def install(self) -> None:
+        """Nothing is patched: hooks come and go with the samples."""
+
+    def uninstall(self) -> None:
+        """Remove the hook where a sample is going on."""
+        self.disarm()
+
+    def arm(self) -> None:
+        """The coming forward pass is sampled."""
+        if self._handle is None and self.on and not self.session.compiling and not self.session.registry.compiled:
+            self._seen.clear()
+            self._input_of.clear()
+            self.outputs.clear()
+            self._handle = nn.modules.module.register_module_forward_hook(self._hook)
+
+    def disarm(self) -> None:
+        """The forward pass is over."""
+        if self._handle is not None:
+            self._handle.remove()
+            self._handle = None
+
+    def _hook(self, module: nn.Module, args: Any, output: Any) -> None:
+        if not self.on or not torch.is_grad_enabled() or numbers.tracing() or not self.session.active:
+            return
+        known = self.session.registry.modules.get(id(module))
+        if known is None or id(module) in self._seen or not module.training:
+            return
+        started = now()
+        try:
+            self._seen.add(id(module))
+            state, entity_id = known
+            if state.id not in self._input_of:
+                self._look_at_input(state.id, args)
+            if not module._modules:
+                self._look_at_output(state.id, entity_id, type(module).__name__, output)
+        except Exception as error:
+            self.fail(error)
+        self.session.budget.charge_deep(now() - started)
+
+    def _look_at_input(self, model: int, args: Any) -> None:
+        inputs = [v for v in args if numbers.is_plain(v) and v.is_floating_point() and v.numel()]
+        if not inputs:
+            return
+        self._input_of.add(model)
+        columns = ("mean", "std", "min", "max", "nonfinite", "constant_features")
+        signal, step = self.session.recorder.signal("input", ("model", model), columns), self.session.coming
+        self.session.readback.read(_input_row(inputs[0]), lambda values: signal.append(step, values))
+
+    def _look_at_output(self, model: int, module: int, class_name: str, output: Any) -> None:
+        value = output[0] if isinstance(output, tuple) and output else output
+        if not numbers.is_plain(value) or not value.is_floating_point() or not value.numel():
+            return
+        if class_name in RECTIFIERS or class_name in SQUASHERS:
+            self.outputs.add((value.data_ptr(), value.numel()))
+        self.add(model, module, class_name, value)
+
+    def add(self, model: int, module: int, class_name: str, value: Tensor) -> None:
+        """Look at the output of a module or functional activation."""
+        self._step = self.session.coming
+        self._rows.setdefault(model, {})[module] = activation_row(value, class_name)
+
+    def emit(self) -> None:
+        """The sampled step is over: record what was seen, one row a model."""
+        rows, self._rows = self._rows, {}
+        for model, by_module in rows.items():
+            columns = tuple(sorted(by_module))
+            signals = [
+                self.session.recorder.signal(f"activation_{label}", ("model", model), columns) for label in COLUMNS
+            ]
+            first = by_module[columns[0]]
+            table = torch.cat([by_module[module].to(first.device, non_blocking=True) for module in columns])
+            self.session.readback.read(table, _Emit(signals, self._step))
+
+
+class _Emit:
+    """Deals the joined rows of a sampled step out to the signals of `COLUMNS`."""
+
+    def __init__(self, signals: list[SignalWriter], step: int) -> None:
+        self.signals, self.step = signals, step
+
+    def __call__(self, values: list[float]) -> None:
+        for index, signal in enumerate(self.signals):
+            signal.append(self.step, values[index :: len(COLUMNS)])
+
+
+def activation_row(output: Tensor, class_name: str) -> Tensor:
+    """The numbers of `COLUMNS` for one output, shape (6,), float32; NaN where one has no meaning."""
+    with torch.no_grad():
+        value = output.detach()
+        flat = numbers.sample(value).float()
+        finite = torch.isfinite(flat)
+        variance, mean = torch.var_mean(flat, unbiased=False)
+        missing = torch.full_like(mean, float("nan"))
+        dead = _dead_units(value) if class_name in RECTIFIERS else None
+        row = [
+            mean,
+            variance.sqrt(),
+            (flat == 0).float().mean(),
+            missing if dead is None else dead,
+            _saturated(flat, SQUASHERS.get(class_name), missing),
+            (~finite).float().sum(),
+        ]
+        return torch.stack(row)
+
+
+def _dead_units(value: Tensor) -> Tensor | None:
+    if value.ndim < 2:
+        return None
+    unit_dim = 1 if value.ndim >= CONVOLUTION_DIMS else value.ndim - 1
+    others = tuple(dim for dim in range(value.ndim) if dim != unit_dim)
+    if value.numel() < LEAST_VALUES * value.shape[unit_dim]:
+        return None
+    return (value.amax(others) <= 0).float().mean()
+
+
+def _saturated(flat: Tensor, kind: str | None, missing: Tensor) -> Tensor:
+    if kind == "tanh":
+        return (flat.abs() > TANH_LIMIT).float().mean()
+    if kind == "sigmoid":
+        return ((flat < SIGMOID_LIMIT) | (flat > 1 - SIGMOID_LIMIT)).float().mean()
+    return missing
+
+
+def _input_row(value: Tensor) -> Tensor:
+    with torch.no_grad():
+        flat = numbers.sample(value).float()
+        finite = torch.isfinite(flat)
+        variance, mean = torch.var_mean(flat, unbiased=False)
+        if value.ndim >= 2 and value.shape[0] >= LEAST_VALUES:
+            rows = value.detach().reshape(value.shape[0], -1)[:, :512].float()
+            constant = (rows.amax(0) == rows.amin(0)).float().mean()
+        else:
+            constant = torch.full_like(mean, float("nan"))
+        return torch.stack([mean, variance.sqrt(), flat.min(), flat.max(), (~finite).float().sum(), constant])

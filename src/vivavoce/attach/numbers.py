@@ -1,0 +1,64 @@
+"""Small numerics on the user's tensors: read only, outside autograd, without waiting for the device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+SAMPLE = 16_384  # elements of a large tensor that a deep sample looks at
+_HALF = (torch.float16, torch.bfloat16)
+_PLAIN = (Tensor, torch.nn.Parameter)
+
+
+def plain(tensor: Tensor) -> Tensor:
+    """The dense real tensor behind a gradient or weight: values of a sparse one, the local shard of a distributed one."""
+    if tensor.is_sparse:
+        tensor = tensor._values()
+    local = getattr(tensor, "_local_tensor", None)
+    if local is not None:
+        tensor = local
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor)
+    return tensor.detach() if tensor.requires_grad else tensor
+
+
+def norms(tensors: list[Tensor]) -> Tensor:
+    """L2 norms of dense tensors, shape (n,), float32 or float64, on the first tensor's device."""
+    with torch.no_grad():
+        half = any(tensor.dtype in _HALF for tensor in tensors)
+        values = list(torch._foreach_norm(tensors, 2, torch.float32) if half else torch._foreach_norm(tensors))
+        if len({(value.dtype, value.device) for value in values}) > 1:
+            values = [value.to(values[0].device, torch.float64, non_blocking=True) for value in values]
+        return torch.stack(values)
+
+
+def sample(tensor: Tensor, size: int = SAMPLE) -> Tensor:
+    """At most about `size` evenly strided elements of a tensor, as a flat float view or copy."""
+    flat = plain(tensor.detach()).reshape(-1)
+    if flat.numel() > size:
+        flat = flat[:: flat.numel() // size]
+    return flat if flat.is_floating_point() else flat.float()
+
+
+def is_plain(value: Any) -> bool:
+    """True for an ordinary tensor with data: not a subclass, not inside a function transform, not being traced."""
+    return (
+        type(value) in _PLAIN
+        and value.layout is torch.strided
+        and not value.is_meta
+        and not torch._C._functorch.is_functorch_wrapped_tensor(value)
+    )
+
+
+def tracing() -> bool:
+    """True while the user's code is compiled or traced rather than run."""
+    return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+
+
+def holds_anything(gradient: Tensor) -> bool:
+    """Whether a gradient has a value other than zero; on a device, where looking would make it wait: True."""
+    if gradient.device.type != "cpu" or gradient.is_sparse:
+        return True
+    return bool(torch.count_nonzero(sample(gradient, 64)))

@@ -1,0 +1,413 @@
+"""Tap on optimizers: construction, steps, clearing of gradients; gradient norms, weights and their updates."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim.optimizer import (
+    Optimizer,
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
+
+from vivavoce.attach import numbers
+from vivavoce.attach.budget import now
+from vivavoce.attach.tap import Tap
+from vivavoce.record.entities import Optimizer as OptimizerEntity
+from vivavoce.record.entities import Site
+
+if TYPE_CHECKING:
+    from vivavoce.attach.session import Session
+    from vivavoce.record.recorder import SignalWriter
+
+ALARM_GROWTH = 1.4  # nats: a total norm e^1.4 ≈ 4 times its running geometric mean raises the alarm
+NORM_MEMORY = 0.1  # weight of the newest log-norm in that mean
+NO_GRADIENT = -1.0  # stands for a gradient that is None
+PROBE_STEPS = 10  # steps in which a parameter with a gradient is looked for, to tell whether gradients are cleared
+
+
+class OptimizerState:
+    """What is known of one optimizer. Holds its parameters only as long as the optimizer lives."""
+
+    def __init__(self, id: int, optimizer: Any, site: Site | None) -> None:
+        self.id = id
+        self.optimizer = weakref.ref(optimizer) if optimizer is not None else lambda: None
+        self.class_name = type(optimizer).__name__ if optimizer is not None else ""
+        self.site = site
+        self.step_site: Site | None = None
+        self.zero_grad_site: Site | None = None
+        self.closure = False
+        self.followed = True  # False where `watch` was given other models and optimizers
+        self.steps = 0
+        self.parameters: list[Tensor] = []
+        self.ids: list[int] = []
+        self.backward_calls = 0  # since the last step
+        self.stale = False  # gradients of before the last step were still there
+        self.probe: Tensor | None = None  # a parameter whose gradient tells whether it was cleared
+        self.probe_gradient: weakref.ref[Tensor] | None = None
+        self.probe_version = -1
+        self.learning_rates: list[float] = []
+        self.deep = False  # the coming step is sampled
+        self.before: list[Tensor] | None = None  # weights before a sampled step
+        self.log_norm: float | None = None  # running mean of the log of the total gradient norm
+        self.gradient_norm: SignalWriter | None = None
+        self.step_signal: SignalWriter | None = None
+        self.rate_signal: SignalWriter | None = None
+
+
+class OptimizerTap(Tap):
+    """Follows every `torch.optim.Optimizer`, however it is wrapped."""
+
+    name = "optimizers"
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self.states: dict[int, OptimizerState] = {}
+        self._handles: list[Any] = []
+        self._stepping: list[int] = []  # ids of optimizers inside step(): one that steps another counts once
+
+    def install(self) -> None:
+        """Wrap construction and `zero_grad`; hook every step."""
+        self.patches.wrap(Optimizer, "__init__", self._wrap_init)
+        self.patches.wrap(Optimizer, "zero_grad", self._wrap_zero_grad)
+        self.patches.wrap(torch.nn.Module, "zero_grad", self._wrap_zero_grad)
+        self._handles = [
+            register_optimizer_step_pre_hook(self._before_step),
+            register_optimizer_step_post_hook(self._after_step),
+        ]
+
+    def uninstall(self) -> None:
+        """Remove wrappers and hooks."""
+        super().uninstall()
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    # construction -----------------------------------------------------------------------------------------------
+
+    def _wrap_init(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def init(optimizer: Optimizer, *args: Any, **kwargs: Any) -> None:
+            original(optimizer, *args, **kwargs)
+            if self.on and self.session.active:
+                try:
+                    self._made(optimizer)
+                except Exception as error:
+                    self.fail(error)
+
+        return init
+
+    def _made(self, optimizer: Optimizer) -> None:
+        started = now()
+        frame = self.session.sites.user_frame(2)
+        while frame is not None and frame.f_locals.get("self") is optimizer:
+            frame = frame.f_back
+        site = self.session.site_of(frame)
+        if site is not None:
+            self.session.made[id(optimizer)] = site
+        self.state_of(optimizer)
+        self.session.registry.discover(_parameters_of(optimizer), frame, self.session.step)
+        self.session.budget.charge_setup(now() - started)
+
+    def state_of(self, optimizer: Any) -> OptimizerState:
+        """The state of an optimizer, made and recorded when it is first seen."""
+        state = self.states.get(id(optimizer))
+        if state is None or state.optimizer() is not optimizer:
+            state = OptimizerState(self.session.take_optimizer_id(), optimizer, self._site(optimizer))
+            state.followed = self.session.follows(optimizer)
+            key = id(optimizer)
+            weakref.finalize(optimizer, self._forget, key, state).atexit = False
+            self.states[key] = state
+        return state
+
+    def _site(self, optimizer: Any) -> Site | None:
+        return self.session.made.get(id(optimizer))
+
+    def _forget(self, key: int, state: OptimizerState) -> None:
+        if self.states.get(key) is state:
+            del self.states[key]
+
+    # stepping ---------------------------------------------------------------------------------------------------
+
+    def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        session = self.session
+        if not self.on or torch.compiler.is_compiling() or not session.active:
+            return
+        key = id(optimizer)
+        if key in self._stepping:  # its last step was left by an exception
+            del self._stepping[self._stepping.index(key) :]
+        self._stepping.append(key)
+        if len(self._stepping) > 1:
+            return
+        started = now()
+        try:
+            state = self.state_of(optimizer)
+            if not state.followed:
+                return
+            session.begin_step(state)
+            if state.steps == 0 or len(state.parameters) != sum(len(g["params"]) for g in optimizer.param_groups):
+                started = self._refresh(state, optimizer, len(args) > 1 or kwargs.get("closure") is not None, started)
+            if not state.closure:
+                self._read_gradients(state)
+            if state.deep:
+                self._keep_weights(state)
+        except Exception as error:
+            self.fail(error)
+        session.budget.charge(now() - started)
+
+    def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        session = self.session
+        if not self.on or torch.compiler.is_compiling() or not session.active:
+            return
+        if self._stepping:
+            self._stepping.pop()
+        if self._stepping:
+            return
+        started = now()
+        try:
+            state = self.state_of(optimizer)
+            if not state.followed:
+                return
+            if state.closure:
+                self._read_gradients(state)
+            if state.deep:
+                self._compare_weights(state)
+            state.steps += 1
+            self._read_rates(state, optimizer)
+            self.close_step(state)
+        except Exception as error:
+            self.fail(error)
+            return
+        session.budget.charge(now() - started)
+        session.end_step(state)
+
+    def _refresh(self, state: OptimizerState, optimizer: Any, closure: bool, started: float) -> float:
+        """Learn an optimizer's parameters, at its first step and when groups were added. Returns a fresh start time."""
+        session = self.session
+        state.closure = closure
+        self.adopt(state, _parameters_of(optimizer))
+        if state.step_site is None:
+            frame = session.sites.user_frame(2)
+            while frame is not None and frame.f_locals.get("self") is optimizer:
+                frame = frame.f_back
+            state.step_site = session.site_of(frame)
+        self._record(state, optimizer)
+        session.budget.charge_setup(now() - started)
+        return now()
+
+    def adopt(self, state: OptimizerState, parameters: list[Tensor]) -> None:
+        """Give a state its parameters, with names and ids."""
+        session = self.session
+        session.registry.discover(parameters, session.sites.user_frame(2), session.step)
+        state.parameters = parameters
+        state.ids = []
+        for index, tensor in enumerate(parameters):
+            entity = session.registry.ensure(tensor, f"optimizer {state.id} parameter {index}", session.step)
+            if state.id not in entity.optimizers:
+                optimizers = (*entity.optimizers, state.id)
+                session.registry.update(replace(entity, optimizers=optimizers, shape=tuple(tensor.shape)))
+            state.ids.append(entity.id)
+        owner = ("optimizer", state.id)
+        recorder = session.recorder
+        state.gradient_norm = recorder.signal("gradient_norm", owner, tuple(state.ids))
+        state.step_signal = recorder.signal("step", owner, ("backward_calls", "stale", "seconds"))
+
+    def _record(self, state: OptimizerState, optimizer: Any) -> None:
+        index = {id(tensor): entity_id for tensor, entity_id in zip(state.parameters, state.ids, strict=True)}
+        groups = tuple(_group_json(group, index) for group in optimizer.param_groups)
+        state.rate_signal = self.session.recorder.signal("learning_rate", ("optimizer", state.id), range(len(groups)))
+        self.record_entity(state, groups)
+
+    def record_entity(self, state: OptimizerState, groups: tuple[dict[str, Any], ...]) -> None:
+        """Record an optimizer."""
+        self.session.recorder.entity(
+            OptimizerEntity(
+                id=state.id,
+                class_name=state.class_name,
+                groups=groups,
+                site=state.site,
+                step_site=state.step_site,
+                zero_grad_site=state.zero_grad_site,
+                closure=state.closure,
+            )
+        )
+
+    # signals ----------------------------------------------------------------------------------------------------
+
+    def _read_gradients(self, state: OptimizerState) -> None:
+        budget, step = self.session.budget, self.session.step
+        if not budget.wants_norms(step):
+            return
+        started = now()
+        self.read_gradients(state, step)
+        spent = now() - started
+        budget.charge_norms(spent)
+        budget.charge(-spent)  # the caller's timer runs on
+
+    def read_gradients(self, state: OptimizerState, step: int) -> None:
+        """Record the norms of all gradients of an optimizer's parameters, one fused reading a device."""
+        count = len(state.parameters)
+        where: list[int] = []
+        gradients: list[Tensor] = []
+        for index, parameter in enumerate(state.parameters):
+            gradient = parameter.grad
+            if gradient is not None:
+                where.append(index)
+                gradients.append(numbers.plain(gradient))
+        if not gradients:
+            self._deliver(state, step, np.full(count, NO_GRADIENT))
+            return
+
+        def deliver(values: list[float]) -> None:
+            row = np.array(values)
+            if len(where) < count:
+                row, present = np.full(count, NO_GRADIENT), row
+                row[where] = present
+            self._deliver(state, step, row)
+
+        self.session.readback.read(numbers.norms(gradients), deliver)
+
+    def _deliver(self, state: OptimizerState, step: int, row: np.ndarray[Any, Any]) -> None:
+        signal = state.gradient_norm
+        if signal is None or len(row) != len(signal.columns):
+            return
+        signal.append(step, row)
+        present = row[row >= 0] if row.min(initial=0) < 0 else row
+        total = math.sqrt(float(np.dot(present, present)))
+        self.session.latest.gradient_norm = total
+        if not math.isfinite(total):
+            self.session.budget.alarm(self.session.step)
+            self.session.failures.gradient(state, step, row)
+            return
+        if total <= 0:
+            return
+        log_norm = math.log(total)
+        if state.log_norm is None:
+            state.log_norm = log_norm
+        elif log_norm - state.log_norm > ALARM_GROWTH:
+            self.session.budget.alarm(self.session.step)
+        state.log_norm += NORM_MEMORY * (log_norm - state.log_norm)
+
+    def _read_rates(self, state: OptimizerState, optimizer: Any) -> None:
+        rates = [group.get("lr", math.nan) for group in optimizer.param_groups]
+        if rates != state.learning_rates:
+            if any(isinstance(rate, Tensor) for rate in rates):
+                if any(isinstance(rate, Tensor) and rate.device.type != "cpu" for rate in rates):
+                    return  # reading it would make the device wait
+                rates = [float(rate) for rate in rates]
+            signal = state.rate_signal
+            if signal is not None and rates != state.learning_rates and len(rates) == len(signal.columns):
+                signal.append(self.session.step, rates)
+            state.learning_rates = rates
+
+    def _keep_weights(self, state: OptimizerState) -> None:
+        started = now()
+        state.before = [numbers.sample(parameter).clone() for parameter in state.parameters]
+        self._charge_deep(started)
+
+    def _compare_weights(self, state: OptimizerState) -> None:
+        started = now()
+        before, state.before, state.deep = state.before, None, False
+        if before is not None and len(before) == len(state.parameters) and before:
+            self.record_change(state, before)
+        self._charge_deep(started)
+
+    def record_change(self, state: OptimizerState, before: list[Tensor]) -> None:
+        """Record norms of the weights before a step and the ratio of the step's change to them."""
+        session, step = self.session, self.session.step
+        after = [numbers.sample(parameter) for parameter in state.parameters]
+        changes = [new - old if new.shape == old.shape else old for new, old in zip(after, before, strict=True)]
+        scales = [math.sqrt(p.numel() / max(b.numel(), 1)) for p, b in zip(state.parameters, before, strict=True)]
+        owner = ("optimizer", state.id)
+        weights_signal = session.recorder.signal("weight_norm", owner, tuple(state.ids))
+        ratio_signal = session.recorder.signal("update_ratio", owner, tuple(state.ids))
+
+        def deliver(values: list[float]) -> None:
+            weights, change = np.array(values[: len(before)]), np.array(values[len(before) :])
+            weights_signal.append(step, weights * np.array(scales))
+            with np.errstate(divide="ignore", invalid="ignore"):
+                ratio_signal.append(step, np.where(weights > 0, change / weights, np.where(change > 0, np.nan, 0.0)))
+
+        session.readback.read(numbers.norms(before + changes), deliver)
+
+    def _charge_deep(self, started: float) -> None:
+        spent = now() - started
+        self.session.budget.charge_deep(spent)
+        self.session.budget.charge(-spent)  # the caller's timer runs on
+
+    # clearing of gradients ----------------------------------------------------------------------------------------
+
+    def _wrap_zero_grad(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def zero_grad(owner: Any, *args: Any, **kwargs: Any) -> Any:
+            if self.on and not torch.compiler.is_compiling() and self.session.active:
+                try:
+                    self._clearing(owner)
+                except Exception as error:
+                    self.fail(error)
+            return original(owner, *args, **kwargs)
+
+        return zero_grad
+
+    def _clearing(self, owner: Any) -> None:
+        state = self.states.get(id(owner))
+        if state is not None and state.zero_grad_site is None:
+            state.zero_grad_site = self.session.sites.site(2)
+            optimizer = state.optimizer()
+            if optimizer is not None and state.ids:
+                self._record(state, optimizer)
+
+    def close_step(self, state: OptimizerState) -> None:
+        """Remember a gradient and its version, so that the next backward can tell whether it was cleared."""
+        session = self.session
+        if state.step_signal is not None:
+            state.step_signal.append(
+                session.step, (state.backward_calls, 1.0 if state.stale else 0.0, session.last_step_seconds)
+            )
+        state.backward_calls = 0
+        state.stale = False
+        gradient = state.probe.grad if state.probe is not None else None
+        if gradient is None and state.steps <= PROBE_STEPS:
+            with_gradient = [p for p in state.parameters if p.grad is not None]
+            state.probe = min(with_gradient, key=Tensor.numel, default=None)
+            gradient = state.probe.grad if state.probe is not None else None
+        if gradient is None:
+            state.probe_gradient = None
+        else:
+            state.probe_gradient = weakref.ref(gradient)
+            state.probe_version = gradient._version
+
+    def backward_begins(self) -> None:
+        """A backward call starts: count it, and see whether the gradients of the last step are still there."""
+        for state in self.states.values():
+            if state.backward_calls == 0 and state.probe_gradient is not None and state.probe is not None:
+                gradient = state.probe.grad
+                state.stale = (
+                    gradient is not None
+                    and gradient is state.probe_gradient()
+                    and gradient._version == state.probe_version
+                    and numbers.holds_anything(gradient)
+                )
+            state.backward_calls += 1
+
+
+def _parameters_of(optimizer: Any) -> list[Tensor]:
+    return [p for group in optimizer.param_groups for p in group["params"] if isinstance(p, Tensor)]
+
+
+def _group_json(group: dict[str, Any], index: dict[int, int]) -> dict[str, Any]:
+    data: dict[str, Any] = {"parameters": [index[id(p)] for p in group["params"] if id(p) in index]}
+    for key, value in group.items():
+        name = "learning_rate" if key == "lr" else key
+        if isinstance(value, Tensor):
+            value = float(value) if value.numel() == 1 and value.device.type == "cpu" else None
+        if isinstance(value, (int, float, bool, str)):
+            data[name] = value
+        elif isinstance(value, (tuple, list)) and all(isinstance(item, (int, float)) for item in value):
+            data[name] = list(value)
+    return data

@@ -1,0 +1,71 @@
+"""Tap on `GradScaler`: the loss before scaling, and the steps it skips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from vivavoce.attach.tap import Tap
+
+if TYPE_CHECKING:
+    from vivavoce.attach.session import Session
+
+
+class ScalerTap(Tap):
+    """Wraps `scale` and `step` of `torch.amp.GradScaler`."""
+
+    name = "scaler"
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._scaled: tuple[int, Tensor] | None = None
+
+    def install(self) -> None:
+        """Wrap both methods on the common base of all devices' scalers."""
+        scaler = torch.amp.grad_scaler.GradScaler
+        self.patches.wrap(scaler, "scale", self._wrap_scale)
+        self.patches.wrap(scaler, "step", self._wrap_step)
+
+    def raw(self, loss: Tensor) -> Tensor | None:
+        """The loss that was scaled into this tensor, None where it was not scaled."""
+        if self._scaled is None:
+            return None
+        key, raw = self._scaled
+        self._scaled = None
+        return raw if key == id(loss) else None
+
+    def _wrap_scale(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def scale(scaler: Any, outputs: Any) -> Any:
+            result = original(scaler, outputs)
+            if self.on and isinstance(outputs, Tensor) and self.session.active:
+                self._scaled = (id(result), outputs.detach())
+            return result
+
+        return scale
+
+    def _wrap_step(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def step(scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+            if not self.on or not self.session.active:
+                return original(scaler, optimizer, *args, **kwargs)
+            before = self._steps(optimizer)
+            result = original(scaler, optimizer, *args, **kwargs)
+            try:
+                if self._steps(optimizer) == before:
+                    self.session.recorder.event(self.session.coming, "scaler-skip", scale=_scale_of(scaler))
+            except Exception as error:
+                self.fail(error)
+            return result
+
+        return step
+
+    def _steps(self, optimizer: Any) -> int:
+        state = self.session.optimizers.states.get(id(optimizer))
+        return 0 if state is None else state.steps
+
+
+def _scale_of(scaler: Any) -> float | None:
+    scale = getattr(scaler, "_scale", None)
+    return float(scale) if isinstance(scale, Tensor) and scale.device.type == "cpu" else None

@@ -1,0 +1,478 @@
+"""A session watches one process: it owns the taps, the recorder and the clock of steps, and ends in an outcome."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from vivavoce._version import __version__
+from vivavoce.attach.budget import Budget
+from vivavoce.attach.sites import Sites, is_library, site_of
+from vivavoce.examine.finding import SEVERITIES, Finding
+from vivavoce.examine.verdict import Verdict, examine
+from vivavoce.record.entities import Site
+from vivavoce.record.errors import StoreError
+from vivavoce.record.folder import create_run, list_runs
+from vivavoce.record.recorder import Recorder, warn
+from vivavoce.record.run import Run
+from vivavoce.record.store import open_run
+from vivavoce.settings import Settings
+
+if TYPE_CHECKING:
+    from vivavoce.attach.byhand import ByHand
+    from vivavoce.attach.optimizers import OptimizerState
+
+LONGEST_SAMPLE = 8  # steps after which a deep sample ends, even where an optimizer has not stepped again
+FIRST_EXAMINATION = 20  # step of the first live examination
+NEXT_EXAMINATION = 1.25  # ratio of the steps at which successive live examinations are made, at least
+EXAMINATION_SHARE = 0.25  # of the budget that live examinations may use
+STOPPED = 3  # exit code of a run that --stop-on ended
+
+
+@dataclass
+class Latest:
+    """The newest values, for the live line."""
+
+    loss: float | None = None
+    gradient_norm: float | None = None
+    finding: Finding | None = None
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the live line shows."""
+
+    step: int | None
+    loss: float | None
+    gradient_norm: float | None
+    overhead: float | None
+    worst: str | None
+    severity: str | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a session ends in: the run, its verdict, the store (None where it could not be written)."""
+
+    run: Run
+    verdict: Verdict
+    path: Path | None
+    children: list[Outcome] = field(default_factory=list)
+
+
+class StopTraining(SystemExit):
+    """Ends the script because of `--stop-on`."""
+
+
+class Session:
+    """Watches the training of this process from `install` to `finish`.
+
+    The steps' clock: `step` is the number of training steps begun, `coming` the step that a forward or backward pass
+    now belongs to. Where several optimizers take turns, a step is one round of them: it ends when an optimizer that
+    has already stepped in it steps again.
+    """
+
+    def __init__(self, settings: Settings | None = None, command: Sequence[str] = ()) -> None:
+        self.settings = settings or Settings()
+        self.command = list(command)
+        self.sites = Sites()
+        self.budget = Budget(self.settings.budget)
+        self.latest = Latest()
+        self.active = False
+        self.compiling = False
+        self.stopped: str | None = None
+        self.faults: list[str] = []
+        self.made: dict[int, Site] = {}  # id(optimizer) -> where it was made
+        self._only: dict[int, Any] | None = None  # parameters watched, None for all
+        self._pid = os.getpid()
+        self._installed = False
+        self._build()
+
+    def _build(self) -> None:
+        """Everything that belongs to one recorded run; made again in a forked child that trains."""
+        from vivavoce.attach.backward import BackwardTap
+        from vivavoce.attach.clipping import ClipTap
+        from vivavoce.attach.compiling import CompileTap
+        from vivavoce.attach.failures import Failures
+        from vivavoce.attach.graph import GraphTap
+        from vivavoce.attach.loaders import LoaderTap
+        from vivavoce.attach.losses import LossTap
+        from vivavoce.attach.modules import ModuleTap
+        from vivavoce.attach.optimizers import OptimizerTap
+        from vivavoce.attach.readback import Readback
+        from vivavoce.attach.registry import Registry
+        from vivavoce.attach.scaler import ScalerTap
+
+        self.recorder = Recorder(self._make_store, self._facts(), on_fault=self.fault)
+        self.recorder.add_job(self._examine_live)
+        self.registry = Registry(self.recorder)
+        self.readback = Readback()
+        self.failures = Failures(self)
+        self.optimizers = OptimizerTap(self)
+        self.backward = BackwardTap(self)
+        self.losses = LossTap(self)
+        self.loaders = LoaderTap(self)
+        self.modules = ModuleTap(self)
+        self.graph = GraphTap(self)
+        self.clipping = ClipTap(self)
+        self.scaler = ScalerTap(self)
+        self.taps = (
+            self.optimizers,
+            self.backward,
+            self.losses,
+            self.loaders,
+            self.modules,
+            self.graph,
+            self.clipping,
+            self.scaler,
+            CompileTap(self),
+        )
+        self.by_hand: ByHand | None = None
+        self.step = 0
+        self.coming = 1
+        self.deep = True  # the very first step is sampled
+        self.last_step_seconds = 0.0
+        self._deep_since = 0
+        self._round: set[int] = set()  # optimizers that have stepped in this step
+        self._last_round: set[int] = set()
+        self._optimizers = self._losses = self._loaders = 0  # entity ids given out
+        self._backwards = 0  # calls before the first optimizer step
+        self._background_paid = 0.0
+        self._next_examination = float(FIRST_EXAMINATION)
+        self._examination_free_at = 0.0
+        self._stop_slug: str | None = None
+
+    # life -----------------------------------------------------------------------------------------------------------
+
+    def install(self) -> None:
+        """Put every tap in place. PyTorch must be imported; nothing is recorded before training begins."""
+        if self._installed:
+            return
+        self._installed = True
+        self.active = True
+        for tap in self.taps:
+            try:
+                tap.install()
+            except Exception as error:
+                tap.fail(error)
+        if self.deep:
+            self.modules.arm()
+        _watch_forks(self)
+
+    def follow(self, models: Sequence[Any], optimizers: Sequence[Any]) -> None:
+        """Watch only these models and optimizers, made before or after the session began; everything where none is given."""
+        if not models and not optimizers:
+            return
+        parameters = [p for model in models for p in model.parameters()]
+        parameters += [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
+        self._only = {id(p): p for p in parameters}
+        self.registry.discover(parameters, self.sites.user_frame(2), self.step)
+        for optimizer in optimizers:
+            self.optimizers.state_of(optimizer)
+
+    def follows(self, optimizer: Any) -> bool:
+        """Whether an optimizer holds a parameter that this session watches."""
+        only = self._only
+        return only is None or any(id(p) in only for group in optimizer.param_groups for p in group["params"])
+
+    def uninstall(self) -> None:
+        """Take every tap out again; what was recorded stays, and `install` goes on with it."""
+        if not self._installed:
+            return
+        self._installed = False
+        self.active = False
+        if self in _forking:
+            _forking.remove(self)
+        for tap in self.taps:
+            try:
+                tap.uninstall()
+            except Exception as error:
+                self.fault(tap.name, error)
+
+    def finish(self, exit_code: int | None = 0, error: BaseException | None = None) -> Outcome | None:
+        """End the session: examine what was recorded and close the store. None where nothing was trained."""
+        self.uninstall()
+        if self.step == 0 and self._backwards == 0:
+            self.recorder.close()
+            return None
+        self._settle_accounts(exit_code, error)
+        run = Run(self.recorder.source())
+        verdict = examine(run)
+        self.recorder.findings([finding.to_json() for finding in verdict.findings], self.step)
+        self.recorder.close()
+        return Outcome(run, verdict, self.recorder.path, self._children())
+
+    def _settle_accounts(self, exit_code: int | None, error: BaseException | None) -> None:
+        for closing in (self.readback.drain, self.losses.close_passes, self.modules.emit, self.readback.drain):
+            try:
+                closing()
+            except Exception as fault:
+                self.fault("end of the run", fault)
+        self.graph.judge_reach()
+        if error is not None and not isinstance(error, SystemExit):
+            self.recorder.event(self.step, "exception", **_describe(error))
+        self.recorder.meta(finished=time.time(), exit_code=exit_code, **self._progress())
+
+    def _progress(self) -> dict[str, Any]:
+        return {
+            "steps": self.step,
+            "overhead": self.budget.overhead,
+            "setup_seconds": round(self.budget.setup, 4),
+            "training_seconds": round(self.budget.elapsed, 4),
+        }
+
+    def _facts(self) -> dict[str, Any]:
+        import torch
+
+        return {
+            "viva": __version__,
+            "command": self.command,
+            "script": next((word for word in self.command if word.endswith(".py")), None),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "device": "cpu",
+            "pid": os.getpid(),
+            "rank": self.settings.rank,
+            "parent": self.settings.parent,
+            "started": time.time(),
+            "budget": self.settings.budget,
+        }
+
+    def _make_store(self) -> Path:
+        path = create_run(self.settings.directory)
+        self.recorder.meta(run=path.stem)
+        return path
+
+    def _children(self) -> list[Outcome]:
+        outcomes = []
+        try:
+            for entry in list_runs(self.settings.directory):
+                if entry.meta and entry.meta.get("parent") == os.getpid() and entry.started >= self._facts_started():
+                    run = open_run(entry.path)
+                    outcomes.append(Outcome(run, examine(run), entry.path))
+        except (StoreError, OSError) as error:
+            self.fault("child processes", error)
+        return outcomes
+
+    def _facts_started(self) -> float:
+        return float(Run(self.recorder.source()).meta.get("started", 0.0))
+
+    def fault(self, name: str, error: Exception) -> None:
+        """An internal error: say so once for each part. The training goes on."""
+        if name in self.faults:
+            return
+        self.faults.append(name)
+        place = traceback.extract_tb(error.__traceback__)[-1:] if error.__traceback__ else []
+        where = f" ({os.path.basename(place[0].filename)}:{place[0].lineno})" if place else ""
+        text = " ".join(str(error).split())[:200]
+        warn(
+            f"{name} switched off after an internal error, the training goes on: {type(error).__name__}: {text}{where}"
+        )
+        self.recorder.event(self.step, "tap-off", tap=name, error=f"{type(error).__name__}: {text}{where}")
+
+    # forked children ---------------------------------------------------------------------------------------------------
+
+    def enter_fork(self) -> None:
+        """In a forked child: nothing is recorded unless the child trains."""
+        self.active = False
+
+    def awake(self) -> bool:
+        """Whether this process records; a forked child that trains begins a run of its own."""
+        if self.active or not self._installed or os.getpid() == self._pid:
+            return self.active
+        from torch.utils.data import get_worker_info
+
+        if get_worker_info() is not None:
+            return False
+        self._pid, parent = os.getpid(), self._pid
+        for tap in self.taps:
+            tap.uninstall()
+        self._installed = False
+        self.settings = self.settings.in_child(parent)
+        self._build()
+        self.install()
+        return self.active
+
+    # ids ------------------------------------------------------------------------------------------------------------
+
+    def take_optimizer_id(self) -> int:
+        """A new entity id."""
+        self._optimizers += 1
+        return self._optimizers - 1
+
+    def take_loss_id(self) -> int:
+        """A new entity id."""
+        self._losses += 1
+        return self._losses - 1
+
+    def take_loader_id(self) -> int:
+        """A new entity id."""
+        self._loaders += 1
+        return self._loaders - 1
+
+    @staticmethod
+    def site_of(frame: FrameType | None) -> Site | None:
+        """Place of a frame in the user's code; None for a library's."""
+        while frame is not None and is_library(frame.f_code.co_filename):
+            frame = frame.f_back
+        return None if frame is None else site_of(frame)
+
+    # the clock of steps -------------------------------------------------------------------------------------------------
+
+    def begin_step(self, state: OptimizerState) -> None:
+        """An optimizer is about to step."""
+        if self.step == 0 or state.id in self._round:
+            self.step += 1
+            self._last_round, self._round = self._round, set()
+            self.recorder.meta(steps=self.step)
+        self._round.add(state.id)
+        if self.by_hand is not None and state is not self.by_hand.state:
+            self.by_hand = None
+
+    def end_step(self, state: OptimizerState) -> None:
+        """An optimizer has stepped. Raises `StopTraining` where --stop-on asks for it, and nothing else."""
+        try:
+            self._end_step(state)
+        except Exception as error:
+            self.active = False
+            self.fault("session", error)
+        if self._stop_slug is not None and self.stopped is None:
+            self.stopped = self._stop_slug
+            self.recorder.event(self.step, "stopped", slug=self.stopped)
+            self.recorder.meta(stopped=self.stopped)
+            raise StopTraining(STOPPED)
+
+    def _end_step(self, state: OptimizerState) -> None:
+        self.readback.tick()
+        self.coming = self.step + 1 if self._round >= self._last_round else self.step
+        background = self.recorder.cpu_seconds
+        if background != self._background_paid:
+            self.budget.charge(background - self._background_paid)
+            self._background_paid = background
+        self.last_step_seconds = self.budget.settle(self.step)
+        if self.deep:
+            self._maybe_end_sample()
+        if not self.deep and self.budget.wants_deep(self.coming):
+            self._begin_sample()
+        if self.step == 1:
+            self.graph.ask_for_lines()
+
+    def _maybe_end_sample(self) -> None:
+        waiting = any(s.deep for s in self.optimizers.states.values() if s.id in self._round | self._last_round)
+        if waiting and self.step - self._deep_since < LONGEST_SAMPLE:
+            return
+        self.deep = False
+        self.modules.disarm()
+        self.modules.emit()
+
+    def _begin_sample(self) -> None:
+        self.deep = True
+        self._deep_since = self.step
+        for state in self.optimizers.states.values():
+            state.deep = True
+        if self.by_hand is not None:
+            self.by_hand.state.deep = True
+        self.modules.arm()
+
+    def backward_over(self) -> None:
+        """A backward call has returned."""
+        if self.deep:
+            self.graph.after_backward()
+        if self.step == 0 or self.by_hand is not None:
+            from vivavoce.attach.byhand import PATIENCE, ByHand
+
+            self._backwards += 1
+            if self.by_hand is None and self._backwards > PATIENCE:
+                self.by_hand = ByHand(self)
+            if self.by_hand is not None:
+                self.by_hand.after_backward()
+
+    def gradients_fresh(self) -> bool:
+        """Whether a backward call came after the last step."""
+        return any(state.backward_calls for state in self.optimizers.states.values())
+
+    def evaluating(self) -> bool:
+        """Whether all known models are in evaluation mode."""
+        models = self.registry.models.values()
+        return bool(models) and not any((root := state.root()) is not None and root.training for state in models)
+
+    def leave_modules_alone(self) -> None:
+        """Something is compiled: no hooks on modules and no anomaly mode from here on."""
+        self.compiling = True
+        self.modules.disarm()
+        self.graph.stop_asking()
+
+    # examination while the run goes on -----------------------------------------------------------------------------------
+
+    def _examine_live(self, recorder: Recorder) -> None:
+        """In the recorder's thread, after a flush: examine where it is due and the budget has room for it."""
+        if self.step < self._next_examination or time.monotonic() < self._examination_free_at:
+            return
+        self._next_examination = self.step * NEXT_EXAMINATION
+        started = time.thread_time()
+        recorder.meta(**self._progress())
+        step = self.step
+        verdict = examine(Run(recorder.source()))
+        recorder.findings([finding.to_json() for finding in verdict.findings], step)
+        self.latest.finding = verdict.findings[0] if verdict.findings else None
+        self._stop_slug = self._stop_slug or self._reason_to_stop(verdict)
+        cost = time.thread_time() - started
+        self._examination_free_at = time.monotonic() + cost / (EXAMINATION_SHARE * self.budget.fraction)
+
+    def _reason_to_stop(self, verdict: Verdict) -> str | None:
+        for finding in verdict.findings:
+            if finding.slug in self.settings.stop_on:
+                return finding.slug
+            if finding.severity == SEVERITIES[0] and SEVERITIES[0] in self.settings.stop_on:
+                return finding.slug
+        return None
+
+    def status(self) -> Status:
+        """The newest values; may be asked from any thread."""
+        finding = self.latest.finding
+        return Status(
+            step=self.step or None,
+            loss=self.latest.loss,
+            gradient_norm=self.latest.gradient_norm,
+            overhead=self.budget.overhead,
+            worst=finding.slug if finding else None,
+            severity=finding.severity if finding else None,
+        )
+
+
+_forking: list[Session] = []
+_forks_watched = False
+
+
+def current() -> Session | None:
+    """The session that watches this process, None where none does."""
+    return next((session for session in _forking if session.active), None)
+
+
+def _watch_forks(session: Session) -> None:
+    global _forks_watched
+    if not _forks_watched and hasattr(os, "register_at_fork"):
+        _forks_watched = True
+        os.register_at_fork(after_in_child=_after_fork)
+    if session not in _forking:
+        _forking.append(session)
+
+
+def _after_fork() -> None:
+    for session in _forking:
+        session.enter_fork()
+
+
+def _describe(error: BaseException) -> dict[str, Any]:
+    data: dict[str, Any] = {"type": type(error).__name__, "message": str(error)[:500]}
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not is_library(f.filename)]
+    if frames:
+        data |= {"file": os.path.abspath(frames[-1].filename), "line": frames[-1].lineno}
+    return data

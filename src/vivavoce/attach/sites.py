@@ -1,0 +1,67 @@
+"""Finds the user's source line behind a call into PyTorch."""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import CodeType, FrameType
+from typing import NamedTuple
+
+from vivavoce.record.entities import Site
+
+_OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_LIBRARIES = tuple(
+    f"{os.sep}{name}{os.sep}" for name in ("torch", "lightning", "pytorch_lightning", "accelerate", "transformers")
+)
+_PACKAGES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+
+
+class CallKey(NamedTuple):
+    """Identity of a call in the user's code: the code object and the offset of the instruction in it."""
+
+    code: CodeType
+    offset: int
+
+
+class Sites:
+    """Walks up from a tap to the first frame that is neither Viva's nor a training library's."""
+
+    def __init__(self) -> None:
+        self._foreign: dict[CodeType, bool] = {}
+
+    def user_frame(self, depth: int) -> FrameType | None:
+        """The user's frame behind the caller `depth` levels up; None where every frame is a library's."""
+        frame: FrameType | None = sys._getframe(depth + 1)
+        foreign = self._foreign
+        while frame is not None:
+            code = frame.f_code
+            skip = foreign.get(code)
+            if skip is None:
+                skip = foreign[code] = is_library(code.co_filename)
+            if not skip:
+                return frame
+            frame = frame.f_back
+        return None
+
+    def key(self, depth: int) -> CallKey | None:
+        """Identity of the user's call `depth` levels up; cheap enough for every step."""
+        frame = self.user_frame(depth + 1)
+        return None if frame is None else CallKey(frame.f_code, frame.f_lasti)
+
+    def site(self, depth: int) -> Site | None:
+        """Place of the user's call `depth` levels up."""
+        frame = self.user_frame(depth + 1)
+        return None if frame is None else site_of(frame)
+
+
+def site_of(frame: FrameType) -> Site:
+    """Place of a frame's current line."""
+    return Site(os.path.abspath(frame.f_code.co_filename), frame.f_lineno, frame.f_code.co_name)
+
+
+def is_library(filename: str) -> bool:
+    """True for files of Viva, of the standard library's frozen part, and of the training libraries."""
+    if filename.startswith(("<frozen", "<string", _OWN)):
+        return True
+    packaged = any(folder in filename for folder in _PACKAGES)
+    return packaged and any(name in filename for name in _LIBRARIES)
