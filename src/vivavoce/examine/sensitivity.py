@@ -33,10 +33,10 @@ def initial_sensitivity(run: Run, optimizer: Optimizer) -> Sensitivity | None:
     if weights is None or not len(loss) or int(weights.steps[0]) > int(loss.steps[0]) + 1:
         return None
     first = float(loss.mean[0])
-    values = (
-        weights.gradient[0] * weights.weight[0] * _clip_factor(run, optimizer, weights) / first if first > 0 else None
-    )
-    if values is None or not np.isfinite(values).any():
+    if not 0 < first < math.inf:
+        return None
+    values = weights.gradient[0] * weights.weight[0] * _clip_factor(run, optimizer, weights) / first
+    if not np.isfinite(values).any():
         return None
     best = int(np.nanargmax(np.where(np.isfinite(values), values, -math.inf)))
     return Sensitivity(float(values[best]), weights.parameters[best], int(weights.steps[0]), first)

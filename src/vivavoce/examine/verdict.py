@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from vivavoce.examine.catalogue import DETECTORS
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import SEVERITIES, Finding, RuledOut
@@ -62,13 +64,13 @@ def _collect(run: Run, detectors: Iterable[type[Detector]]) -> tuple[list[Findin
     faults: list[Fault] = []
     for detector in detectors:
         try:
-            for result in detector().examine(run):
-                if isinstance(result, Finding):
-                    found.append(result)
-                else:
-                    ruled_out.append(result)
+            with np.errstate(all="ignore"):
+                results = list(detector().examine(run))
         except Exception as error:
             faults.append(Fault(detector.slug, f"{type(error).__name__}: {error}"))
+        else:
+            found += [result for result in results if isinstance(result, Finding)]
+            ruled_out += [result for result in results if isinstance(result, RuledOut)]
     slugs = {finding.slug for finding in found}
     return found, [item for item in ruled_out if item.slug not in slugs], faults
 
