@@ -92,7 +92,7 @@ class History:
         last = [self._middle.pop()] if self._middle else []  # its last bin may have room
         merged = regroup(join([*last, *blocks]), self._width, self._pinned)
         self._middle.extend(split(merged, self.limits.block))
-        while sum(len(block) for block in self._middle) > self.limits.rows:
+        while sum(len(block) for block in self._middle) > self.limits.rows and self._width < self.rows:
             self._width *= 2
             merged = regroup(join(self._middle), self._width, self._pinned)
             self._middle = split(merged, self.limits.block)

@@ -206,7 +206,10 @@ class Recorder:
     def _work(self) -> None:
         delay = min(FIRST_FLUSH_SECONDS, self._flush_seconds)
         while not self._stop.wait(delay):
-            self._flush()
+            try:
+                self._flush()
+            except Exception as error:  # not of the file, which `_attempt` handles
+                self._report("recorder", error)
             self._run_jobs()
             self._cpu_seconds = time.thread_time()
             delay = self._flush_seconds

@@ -6,7 +6,7 @@ import json
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -41,23 +41,28 @@ class StoreSource:
 
     def meta(self) -> dict[str, Any]:
         """Facts about the run, decoded."""
-        return self._snapshot.meta()
+        with _plain_errors(self.path):
+            return self._snapshot.meta()
 
     def entities(self, cls: type[E]) -> list[E]:
         """All entities of one kind."""
-        return self._snapshot.entities(cls)
+        with _plain_errors(self.path):
+            return self._snapshot.entities(cls)
 
     def tracks(self, name: str) -> list[Track]:
         """All tracks of one signal, rows in the order they were recorded."""
-        return self._snapshot.tracks(name)
+        with _plain_errors(self.path):
+            return self._snapshot.tracks(name)
 
     def events(self, kind: str) -> list[Event]:
         """All events of one kind, in order."""
-        return self._snapshot.events(kind)
+        with _plain_errors(self.path):
+            return self._snapshot.events(kind)
 
     def findings(self) -> list[dict[str, Any]]:
         """Live findings, each with "first_seen" and "last_seen"."""
-        return self._snapshot.findings()
+        with _plain_errors(self.path):
+            return self._snapshot.findings()
 
 
 def open_run(path: Path | str) -> Run:
@@ -68,19 +73,25 @@ def open_run(path: Path | str) -> Run:
 def read_meta(path: Path | str) -> dict[str, Any]:
     """The facts about a run alone, which is much faster than opening it. Raises StoreError."""
     facts = _read(Path(path), _facts)
-    return {key: json.loads(text) for key, text in facts.items()}
+    with _plain_errors(Path(path)):
+        return {key: json.loads(text) for key, text in facts.items()}
 
 
 def _read(path: Path, load: Callable[[sqlite3.Connection], T]) -> T:
     _check_is_sqlite(path)
+    with _plain_errors(path), _open(path) as connection:
+        _check_is_store(path, connection)
+        connection.execute("BEGIN")  # one snapshot for all that follows
+        return load(connection)
+
+
+@contextmanager
+def _plain_errors(path: Path) -> Iterator[None]:
     try:
-        with _open(path) as connection:
-            _check_is_store(path, connection)
-            connection.execute("BEGIN")  # one snapshot for all that follows
-            return load(connection)
+        yield
     except sqlite3.OperationalError as error:
         raise StoreError(f"{path} cannot be read: {error}") from None
-    except (sqlite3.DatabaseError, ValueError, TypeError) as error:
+    except (sqlite3.DatabaseError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise DamagedStoreError(f"{path} is damaged and cannot be read ({error})") from None
 
 
@@ -118,7 +129,9 @@ def _open(path: Path) -> Iterator[sqlite3.Connection]:
     """A read-only connection, also in a folder where SQLite cannot make the files beside a write-ahead log."""
     try:
         connection = _connect(path, "mode=ro")
-    except sqlite3.OperationalError:
+    except sqlite3.OperationalError as error:
+        if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise
         with _open_aside(path) as connection:
             yield connection
         return
@@ -164,6 +177,7 @@ def _snapshot(connection: sqlite3.Connection) -> Snapshot:
         "SELECT signal, start, recorded, rows, steps, mean, counts, minimum, maximum, nonfinite FROM chunk ORDER BY signal, start"
     ):
         blocks.setdefault(signal, []).append(_block(columns[signal], *row))
+    _check_gapless(blocks.values())
     return Snapshot(
         facts=_facts(connection),
         entity_rows={(kind, id): data for kind, id, data in connection.execute("SELECT kind, id, data FROM entity")},
@@ -172,6 +186,15 @@ def _snapshot(connection: sqlite3.Connection) -> Snapshot:
         event_rows=connection.execute("SELECT step, time, kind, data FROM event ORDER BY id").fetchall(),
         finding_rows={slug: tuple(row) for slug, *row in connection.execute("SELECT * FROM finding")},
     )
+
+
+def _check_gapless(signals: Iterable[list[Block]]) -> None:
+    for blocks in signals:
+        expected = 0
+        for block in blocks:
+            if block.start != expected:
+                raise ValueError(f"rows are missing: {expected} to {block.start - 1}")
+            expected += block.recorded
 
 
 def _signal(row: tuple[int, str, str | None, int | None, str]) -> SignalRow:
