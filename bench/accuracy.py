@@ -18,8 +18,8 @@ from collections import defaultdict
 from dataclasses import asdict
 from fnmatch import fnmatch
 
-import plain
-from collection import PROGRAMS, CollectionError, Program, load, split, variants
+import _plain as plain
+from _collection import PROGRAMS, CollectionError, Program, load, split, variants
 
 EFFECTS = PROGRAMS / "effects.json"
 

@@ -22,8 +22,7 @@ class Net(torch.nn.Module):
 
     def forward(self, x):
         x = F.relu(self.hidden(x))
-        x = self.predict(x)
-        return x
+        return self.predict(x)
 
 
 args = get_arguments()

@@ -6,7 +6,6 @@ import math
 import torch
 import torch.nn as nn
 
-
 CONTEXT = 12  # values seen before the first forecast
 
 

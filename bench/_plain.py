@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from collection import CACHE, Program, Variant
+from _collection import CACHE, Program, Variant
 
 METRIC_LINE = re.compile(r"^METRIC (\S+) (\S+)$", re.MULTILINE)
 TIME_LIMIT = 120.0  # seconds of wall time for one run

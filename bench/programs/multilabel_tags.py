@@ -1,0 +1,56 @@
+"""Multi-label tagging: each row may carry any of eight tags."""
+
+import argparse
+import math
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from sklearn.datasets import make_multilabel_classification
+from torch.utils.data import DataLoader, TensorDataset, random_split
+
+
+class Tagger(nn.Module):
+    def __init__(self, features, tags, width=48):
+        super().__init__()
+        self.bn = nn.BatchNorm1d(features)
+        self.l1 = nn.Linear(features, width)
+        self.l2 = nn.Linear(width, width)
+        self.l3 = nn.Linear(width, tags)
+
+    def forward(self, x):
+        x = self.bn(x)
+        x = F.leaky_relu(self.l1(x))
+        x = F.leaky_relu(self.l2(x))
+        return self.l3(x)
+
+
+def run(seed, lr=0.02, epochs=20, batch_size=40):
+    torch.manual_seed(seed)
+    x, y = make_multilabel_classification(2000, 20, n_classes=8, n_labels=3, random_state=seed)
+    dataset = TensorDataset(torch.tensor(x).float(), torch.tensor(y).float())
+    train, held_out = random_split(dataset, [1500, 500], generator=torch.Generator().manual_seed(seed))
+    net = Tagger(20, 8)
+    optimiser = torch.optim.Adagrad(net.parameters(), lr=lr)
+    loader = DataLoader(train, batch_size=batch_size, shuffle=True)
+    test_x, test_y = held_out[:]
+    for epoch in range(epochs):
+        net.train()
+        for xb, yb in loader:
+            logits = net(xb)
+            loss = F.binary_cross_entropy_with_logits(logits, yb)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        net.eval()
+        with torch.no_grad():
+            test_loss = F.binary_cross_entropy_with_logits(net(test_x), test_y).item()
+        assert not math.isinf(test_loss)
+        print(f"{epoch=} train={loss.item():.4f} test={test_loss:.4f}")
+    return test_loss
+
+
+if __name__ == "__main__":
+    cli = argparse.ArgumentParser()
+    cli.add_argument("--seed", type=int, default=0)
+    print("METRIC log_loss", run(cli.parse_args().seed))
