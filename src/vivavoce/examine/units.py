@@ -7,8 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from vivavoce.examine.reading import finite
+from vivavoce.measure.trend import step_change
 from vivavoce.record.entities import Module
 from vivavoce.record.run import Run
+
+
+CLEAR_CHANGE = 0.5  # fraction of the variance that one step must explain before an onset is named
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,7 @@ class Share:
     module: Module
     first: float
     late: float
-    step: int  # first step from which the fraction stayed near its late level
+    step: int  # where the fraction changed, if it did at once; else the first step looked at
 
 
 def shares(run: Run, name: str) -> list[Share]:
@@ -32,7 +36,7 @@ def shares(run: Run, name: str) -> list[Share]:
                 continue
             values = finite(series.mean)
             late = float(np.median(values[len(values) // 2 :]))
-            below = np.flatnonzero(values < 0.9 * late)
-            onset = int(series.steps[min(below[-1] + 1, len(values) - 1)]) if len(below) else int(series.steps[0])
+            split, gain = step_change(values)
+            onset = int(series.steps[split]) if gain > CLEAR_CHANGE else int(series.steps[0])
             found.append(Share(module, float(np.median(values[:3])), late, onset))
     return found
