@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -107,7 +108,7 @@ def rendered(kind: str, run: Run, report: Report, on_screen: bool) -> str | None
     if kind == "text" and on_screen:
         from vivavoce.report import text
 
-        text.write(report, click.get_text_stream("stdout"))
+        text.write(report, sys.stdout)
         return None
     stream = io.StringIO()
     _write(kind, run, report, stream)
@@ -136,9 +137,8 @@ def _write(kind: str, run: Run, report: Report, stream: TextIO) -> None:
 
 def _deliver(content: str, target: Path | None) -> None:
     if target is None:
-        stream = click.get_binary_stream("stdout")
-        stream.write(content.encode("utf-8"))
-        stream.flush()
+        sys.stdout.buffer.write(content.encode("utf-8"))
+        sys.stdout.flush()
         return
     try:
         target.write_text(content, encoding="utf-8")

@@ -19,8 +19,9 @@ from vivavoce.report.table import table
 # Viridis (Smith and van der Walt 2015, public domain), ten anchors; perceptually uniform, readable when colour-blind.
 _VIRIDIS = ("440154", "482878", "3E4989", "31688E", "26828E", "1F9E89", "35B779", "6DCD59", "B4DE2C", "FDE725")
 _LEVELS = 250  # colours of the scale; the indices above mark what is no number
-_ZERO, _NONFINITE, _MISSING = 250, 251, 252
+_ZERO, _NONFINITE, _MISSING, _NO_GRADIENT = 250, 251, 252, 253
 _ZERO_COLOUR, _NONFINITE_COLOUR = (12, 12, 16), (213, 94, 0)  # near black; Okabe and Ito's vermilion
+_NO_GRADIENT_COLOUR = (154, 160, 168)
 _QUANTILES = (0.01, 0.99)  # the scale spans these, so that one outlier does not flatten the rest
 _FEWEST_DECADES = 2
 _LABELLED_ROWS = 40
@@ -61,6 +62,7 @@ def _indices(row: MapRow, low: int, high: int) -> NDArray[np.uint8]:
     logs = np.log10(np.where(positive, values, 1.0))
     scaled = np.clip(np.round((logs - low) / (high - low) * (_LEVELS - 1)), 0, _LEVELS - 1)
     scaled = np.where(values == 0, _ZERO, scaled)
+    scaled = np.where(values < 0, _NO_GRADIENT, scaled)
     scaled = np.where(np.isnan(values), _MISSING, scaled)
     return np.where(row.nonfinite | np.isinf(values), _NONFINITE, scaled).astype(np.uint8)
 
@@ -71,7 +73,7 @@ def _palette() -> list[tuple[int, int, int]]:
     levels = np.linspace(0, 1, _LEVELS)
     colours = np.stack([np.interp(levels, places, anchors[:, channel]) for channel in range(3)], axis=1)
     scale = [(int(red), int(green), int(blue)) for red, green, blue in np.round(colours)]
-    return [*scale, _ZERO_COLOUR, _NONFINITE_COLOUR, (128, 128, 128)]
+    return [*scale, _ZERO_COLOUR, _NONFINITE_COLOUR, _NO_GRADIENT_COLOUR, _NO_GRADIENT_COLOUR]
 
 
 def _frame(plot: MapPlot, indices: NDArray[np.uint8], low: int, high: int) -> Html:
@@ -141,12 +143,13 @@ def _legend(plot: MapPlot, low: int, high: int) -> Html:
     entries.append(element("span", f"≥ {words.number(10.0**high)} {plot.unit}"))
     keys = [("NaN or infinite", _NONFINITE_COLOUR, any(row.nonfinite.any() for row in plot.rows))]
     keys.append(("exactly 0", _ZERO_COLOUR, bool((values == 0).any())))
+    keys.append(("no gradient", _NO_GRADIENT_COLOUR, bool((values < 0).any())))
     for label, colour, present in keys:
         if present:
             block = element("i", class_="key", style=f"background:rgb{colour}")
             entries.append(element("span", block, label, class_="pair"))
     if any((np.isnan(row.values) & ~row.nonfinite).any() for row in plot.rows):
-        entries.append(element("span", element("i", class_="key none"), "no gradient", class_="pair"))
+        entries.append(element("span", element("i", class_="key none"), "not recorded", class_="pair"))
     return element("div", *entries, class_="scale", aria_hidden="true")
 
 
@@ -160,7 +163,12 @@ def _tooltip_data(plot: MapPlot, indices: NDArray[np.uint8], low: int, high: int
         "low": low,
         "high": high,
         "levels": _LEVELS,
-        "marks": {str(_ZERO): "0", str(_NONFINITE): "NaN or infinite", str(_MISSING): "no gradient"},
+        "marks": {
+            str(_ZERO): "0",
+            str(_NONFINITE): "NaN or infinite",
+            str(_MISSING): "not recorded",
+            str(_NO_GRADIENT): "no gradient",
+        },
         "unit": plot.unit,
     }
     return json.dumps(data, separators=(",", ":"))
@@ -173,7 +181,7 @@ def _numbers(plot: MapPlot) -> Html:
 
 
 def _numbers_row(row: MapRow) -> list[Html | str]:
-    finite = row.values[np.isfinite(row.values)]
+    finite = row.values[np.isfinite(row.values) & (row.values >= 0)]
     step = "" if row.first_nonfinite is None else f"step {row.first_nonfinite:,}"
     if not len(finite):
         return [row.name, "–", "–", "–", "–", step]

@@ -151,10 +151,10 @@ def _sections(report: Report, plots: Plots) -> Iterable[Section]:
     if report["findings"]:
         shown = [*plots.by_finding, *[None] * len(report["findings"])]
         yield "findings", "Findings", [_finding(f, shown[i]) for i, f in enumerate(report["findings"])]
-    if report["ruled_out"]:
-        yield "ruled-out", "Ruled out", [_ruled_out(report)]
     if plots.general:
         yield "curves", "Curves", [_plot(plot) for plot in plots.general]
+    if report["ruled_out"]:
+        yield "ruled-out", "Ruled out", [_ruled_out(report)]
     yield "run", "The run", list(_run(report))
 
 
@@ -221,7 +221,7 @@ def _remedies(finding: FindingData) -> Html | None:
     items = (
         element(
             "li",
-            element("p", remedy["title"]),
+            element("p", words.sentence(remedy["title"])),
             _code(remedy["edit"], f"Copy the edit: {remedy['title']}") if remedy["edit"] else None,
         )
         for remedy in finding["remedies"]

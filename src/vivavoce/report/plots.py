@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vivavoce.record.run import Run
-from vivavoce.record.tracks import Series, Track
+from vivavoce.record.tracks import Floats, Integers, Series, Track
 from vivavoce.report.build import longest_series
 from vivavoce.report.reduce import bucketed, smoothed, thinned
 from vivavoce.report.schema import FindingData, Report
@@ -67,8 +68,8 @@ class MapRow:
     """A row of the map: a parameter, or several neighbours of a large network together."""
 
     name: str
-    values: np.ndarray  # shape (columns,); NaN where there is nothing to show
-    nonfinite: np.ndarray  # shape (columns,), bool
+    values: Floats  # shape (columns,); NaN where nothing was recorded, −1 where there was no gradient
+    nonfinite: NDArray[np.bool_]  # shape (columns,)
     first_nonfinite: int | None
 
 
@@ -81,7 +82,7 @@ class MapPlot:
     note: str
     unit: str
     rows: tuple[MapRow, ...]
-    edges: np.ndarray
+    edges: Integers
     last: int
 
 
@@ -259,7 +260,8 @@ def gradient_map(run: Run) -> MapPlot | None:
         _map_row(columns[start : start + share], names, first, last, width) for start in range(0, len(columns), share)
     )
     edges = first + -(-np.arange(width) * (last - first + 1) // width)
-    note = "Each row is a parameter, each column a range of steps; the colour is the largest gradient norm in it."
+    note = "Each row is a parameter, each column a range of steps; the colour is the largest gradient norm in it. "
+    note += "Between recorded steps the last colour holds."
     if share > 1:
         note += f" Up to {share} neighbouring parameters share a row."
     return MapPlot("gradient-map", "Gradient map", note, "gradient norm", rows, edges, last)
@@ -279,12 +281,20 @@ def _map_row(
     for track, label in members:
         series = track.column(label)
         numbers, reduced = bucketed(series, first, last, width)
-        top = np.where(reduced.maximum >= 0, reduced.maximum, np.nan)  # −1 stands for "no gradient"
-        values[numbers] = np.fmax(values[numbers], top)
-        bad[numbers] |= reduced.nonfinite > 0
+        held = _held_between(numbers, width)
+        recorded = held >= 0
+        values[recorded] = np.fmax(values[recorded], reduced.maximum[held[recorded]])
+        bad[recorded] |= reduced.nonfinite[held[recorded]] > 0
         failures += [series.first_nonfinite] if series.first_nonfinite is not None else []
     name = names.get(members[0][1], str(members[0][1])) + (f" + {len(members) - 1}" if len(members) > 1 else "")
     return MapRow(name, values, bad, min(failures, default=None))
+
+
+def _held_between(numbers: Integers, width: int) -> Integers:
+    """For each column the row recorded in it, or else the last one before it; −1 before the first and after the last."""
+    held = np.searchsorted(numbers, np.arange(width), side="right") - 1
+    held[numbers[-1] + 1 :] = -1
+    return held.astype(np.int64)
 
 
 def finding_plot(run: Run, report: Report, index: int) -> LinePlot | None:
@@ -356,7 +366,7 @@ def _gradient_plot(run: Run, finding: FindingData) -> LinePlot | None:
     return LinePlot("gradient", "Gradient norm", "", "gradient norm", curves, log=True, marks=marks)
 
 
-def _values(curves: Iterable[Curve]) -> np.ndarray:
+def _values(curves: Iterable[Curve]) -> Floats:
     parts = [values for curve in curves for values in (curve.series.minimum, curve.series.maximum)]
     values = np.concatenate(parts)
     return values[np.isfinite(values)]

@@ -99,6 +99,16 @@ def short_path(file: str) -> str:
         return plain(file)
 
 
+def sentence(text: str) -> str:
+    """Text that begins with a capital, unless it begins with code.
+
+    >>> sentence("lower the learning rate"), sentence("nn.LSTM for nn.RNN")
+    ('Lower the learning rate', 'nn.LSTM for nn.RNN')
+    """
+    first = text.split(" ", 1)[0]
+    return text[:1].upper() + text[1:] if first.isalpha() else text
+
+
 def moment(time: str | None) -> str:
     """An ISO 8601 time for people: "2026-11-22 14:13:20 UTC"; "" where there is none."""
     return plain(time or "").replace("T", " ").replace("+00:00", " UTC")
@@ -147,7 +157,7 @@ def measured(evidence: EvidenceData) -> str:
 def with_unit(value: Any, unit: str) -> str:
     """A number and its unit, as in "1.1 per step"; fractions become percentages: "9 % of units"."""
     if unit.startswith(_FRACTION) and not isinstance(value, str):
-        return f"{percent(value)} {plain(unit.removeprefix(_FRACTION))}".strip()
+        return f"{percent(value)} {plain(unit.removeprefix(_FRACTION)).strip()}".strip()
     return f"{number(value)} {plain(unit)}".strip()
 
 
