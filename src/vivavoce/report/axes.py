@@ -11,7 +11,8 @@ from vivavoce.record.tracks import Floats
 
 _ROUND = (1.0, 2.0, 5.0, 10.0)
 _MARGIN = 0.04  # of the axis, left free above and below the data
-_LARGEST = 1e300  # values beyond are drawn at the edge: their differences would overflow
+_LARGEST = 1e300  # values beyond, or below its inverse on a logarithmic axis, are drawn at the edge
+_LARGEST_POWER = 305  # of ten: a margin beyond it would overflow
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Axis:
         if not self.log:
             return (clipped - self.low) / (self.high - self.low)
         with np.errstate(divide="ignore", invalid="ignore"):
-            logs = np.where(clipped > 0, np.log10(np.where(clipped > 0, clipped, 1.0)), np.nan)
+            logs = np.where(clipped > 0, np.log10(np.maximum(clipped, 1 / _LARGEST)), np.nan)
         return (logs - math.log10(self.low)) / (math.log10(self.high) - math.log10(self.low))
 
     def at(self, value: float) -> float:
@@ -63,12 +64,12 @@ def _linear_axis(low: float, high: float, count: int) -> Axis:
 
 
 def _log_axis(low: float, high: float, count: int) -> Axis:
-    bottom, top = math.log10(low), math.log10(min(high, _LARGEST))
+    bottom, top = (math.log10(min(max(value, 1 / _LARGEST), _LARGEST)) for value in (low, high))
     if top - bottom < 1.0:  # at least a decade, so that at least one power of ten is labelled
         middle = (top + bottom) / 2
         bottom, top = middle - 0.5, middle + 0.5
     margin = _MARGIN * (top - bottom)
-    bottom, top = bottom - margin, top + margin
+    bottom, top = max(bottom - margin, -_LARGEST_POWER), min(top + margin, _LARGEST_POWER)
     gap = max(1, math.ceil((math.floor(top) - math.ceil(bottom)) / count))
     powers = range(math.ceil(bottom / gap) * gap, math.floor(top) + 1, gap)
     ticks = [10.0**power for power in powers]

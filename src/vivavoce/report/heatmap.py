@@ -24,6 +24,7 @@ _ZERO_COLOUR, _NONFINITE_COLOUR = (12, 12, 16), (213, 94, 0)  # near black; Okab
 _NO_GRADIENT_COLOUR = (154, 160, 168)
 _QUANTILES = (0.01, 0.99)  # the scale spans these, so that one outlier does not flatten the rest
 _FEWEST_DECADES = 2
+_LARGEST_POWER = 300  # of ten
 _LABELLED_ROWS = 40
 _ROW_HEIGHT = 1.25  # rem
 _TALLEST = 36.0  # rem
@@ -51,7 +52,7 @@ def _range(plot: MapPlot) -> tuple[int, int]:
     if not len(values):
         return -1, 1
     low, high = np.quantile(np.log10(values), _QUANTILES)
-    bottom, top = math.floor(low), math.ceil(high)
+    bottom, top = max(math.floor(low), -_LARGEST_POWER), min(math.ceil(high), _LARGEST_POWER)
     missing = _FEWEST_DECADES - (top - bottom)
     return (bottom - (missing + 1) // 2, top + missing // 2) if missing > 0 else (bottom, top)
 
@@ -105,7 +106,12 @@ def _row_labels(plot: MapPlot, height: float) -> Html:
     every = -(-len(plot.rows) // _LABELLED_ROWS)
     shared = _shared_prefix([row.name for row in plot.rows])
     labels = [
-        element("span", row.name[shared:], title=row.name, style=f"top:{100 * (index + 0.5) / len(plot.rows):.2f}%")
+        element(
+            "span",
+            element("bdi", row.name[shared:]),
+            title=row.name,
+            style=f"top:{100 * (index + 0.5) / len(plot.rows):.2f}%",
+        )
         for index, row in enumerate(plot.rows)
         if index % every == 0
     ]

@@ -33,7 +33,7 @@ def _suite(report: Report) -> ElementTree.Element:
     attributes = {"name": "viva", **{key: str(count) for key, count in counts.items()}}
     suite = ElementTree.Element("testsuite", attributes)
     if report["run"]["started"]:
-        suite.set("timestamp", report["run"]["started"])
+        suite.set("timestamp", words.plain(report["run"]["started"]))
     properties = ElementTree.SubElement(suite, "properties")
     for name, value in (("run", report["run"]["id"]), ("command", report["run"]["command"])):
         ElementTree.SubElement(properties, "property", name=name, value=words.plain(value))
@@ -52,7 +52,7 @@ def _slugs(report: Report) -> list[str]:
 
 def _case(slug: str, report: Report) -> ElementTree.Element:
     question = SLUGS[slug].question if slug in SLUGS else 0
-    case = ElementTree.Element("testcase", classname=f"viva.question-{question}", name=slug, time="0")
+    case = ElementTree.Element("testcase", classname=f"viva.question-{question}", name=words.plain(slug), time="0")
     finding = next((finding for finding in report["findings"] if finding["slug"] == slug), None)
     if finding is not None:
         _report_finding(case, finding)

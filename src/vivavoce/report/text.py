@@ -265,7 +265,9 @@ def loader_words(loader: LoaderData) -> str:
     order = "" if loader["shuffle"] is None else words.ORDERS[loader["shuffle"]]
     size = f"{loader['dataset_size']:,} examples" if loader["dataset_size"] is not None else ""
     batch = f"batches of {loader['batch_size']:,}" if loader["batch_size"] is not None else ""
-    return ", ".join(part for part in (loader["role"] or "", size, batch, order, words.place(loader["site"])) if part)
+    return ", ".join(
+        part for part in (words.plain(loader["role"] or ""), size, batch, order, words.place(loader["site"])) if part
+    )
 
 
 def _commands(commands: list[str]) -> Text:

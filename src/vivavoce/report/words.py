@@ -69,8 +69,8 @@ def number(value: Any) -> str:
 
 def _rounded(value: float) -> str:
     if _SMALLEST_PLAIN <= abs(value) < _LARGEST_PLAIN:
-        decimals = _SIGNIFICANT_DIGITS - 1 - math.floor(math.log10(abs(value)))
-        return _without_zeros(f"{round(value, decimals):,.{max(decimals, 0)}f}")
+        decimals = max(_SIGNIFICANT_DIGITS - 1 - math.floor(math.log10(abs(value))), 0)
+        return _without_zeros(f"{value:,.{decimals}f}")
     mantissa, exponent = f"{value:.{_SIGNIFICANT_DIGITS - 1}e}".split("e")
     return f"{_without_zeros(mantissa)}e{int(exponent)}"
 
@@ -186,11 +186,11 @@ def headline(report: Report) -> str:
 def next_commands(report: Report, run: str | None = None) -> list[str]:
     """What to type next; `run` names the run where it is not the latest one."""
     finding = primary(report)
-    argument = f" {shlex.quote(run)}" if run else ""
+    argument = f" {shlex.quote(plain(run))}" if run else ""
     if report["verdict"] == "no-training":
         return ["viva run --help"]
     commands = [f"viva report{argument} --format html"]
-    commands.append(f"viva explain {finding['slug']}" if finding else "viva runs")
+    commands.append(f"viva explain {plain(finding['slug'])}" if finding else "viva runs")
     return commands
 
 
