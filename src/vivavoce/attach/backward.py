@@ -83,7 +83,7 @@ class BackwardTap(Tap):
         loss = tensors if isinstance(tensors, Tensor) else tensors[0]
         session.optimizers.backward_begins()
         session.loaders.backward_begins()
-        session.losses.close_passes()
+        session.losses.backward_begins()
         site = self._site(loss)
         raw = session.scaler.raw(loss)
         self._read(site, raw if raw is not None else loss)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from torch import Tensor
+
 from vivavoce.attach import numbers
 from vivavoce.attach.budget import now
 from vivavoce.attach.optimizers import OptimizerState
+from vivavoce.attach.registry import variable_name
 
 if TYPE_CHECKING:
     from vivavoce.attach.session import Session
@@ -39,9 +42,11 @@ class ByHand:
     def _read(self) -> None:
         session, state, tap = self.session, self.state, self.session.optimizers
         reached = [p for p in session.registry.known() if p.reached]
-        if len(reached) != self._known:
-            self._known = len(reached)
-            tensors = [t for t in (session.registry.tensor(p.id) for p in reached) if t is not None]
+        if len(reached) != self._known or self._known == 0:
+            loose = [t for t in (ref() for ref in session.graph.loose.values()) if t is not None]
+            tensors = [t for t in (session.registry.tensor(p.id) for p in reached) if t is not None] + loose
+            self._name(loose)
+            self._known = len(reached) + len(loose)
             tap.adopt(state, tensors)
             tap.record_entity(state, ({"parameters": state.ids},))
         session.begin_step(state)
@@ -59,3 +64,11 @@ class ByHand:
             state.before = [numbers.sample(tensor).clone() for tensor in state.parameters]
         state.steps += 1
         tap.close_step(state)
+
+    def _name(self, tensors: list[Tensor]) -> None:
+        """Leaves that no module owns are named by the variables that hold them in the script."""
+        frame = self.session.sites.user_frame(4)
+        for index, tensor in enumerate(tensors):
+            name = variable_name(tensor, frame) or f"leaf {index}"
+            self.session.registry.ensure(tensor, name, self.session.step, reached=True)
+        self.session.graph.loose.clear()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import weakref
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from vivavoce.attach.session import Session
 
 MOST_NODES = 20_000  # a larger graph is not walked to its end, and says nothing on unreached parameters
-MOST_CENSUS_NODES = 4_000  # a larger graph is not asked for its source lines
 MOST_RECORDED = 512  # operations recorded
 FIRST_WALKS = 3  # backward calls at each place whose graph is always walked
 WALKS_TO_JUDGE = 5  # walked graphs before a parameter that none of them reached is called unreached
@@ -46,6 +46,7 @@ class GraphTap(Tap):
         self._walks: dict[int, int] = {}
         self.lines: dict[int, list[tuple[str, Site | None, str]]] = {}  # backward site -> its operations, in order
         self.consumers: dict[int, dict[int, int]] = {}  # backward site -> parameter id -> index of its last consumer
+        self.loose: dict[int, weakref.ref[Tensor]] = {}  # leaves that no module owns
         self._reached: set[int] = set()
         self._total = 0
         self._complete = True
@@ -63,25 +64,18 @@ class GraphTap(Tap):
     # source lines -------------------------------------------------------------------------------------------------
 
     def ask_for_lines(self) -> None:
-        """Let autograd note the source line of every operation of the coming forward pass, once in a run."""
-        if self._asked or not self.on or self.session.compiling or self.session.registry.compiled:
-            return
-        self._asked = True
-        if torch.is_anomaly_enabled() or max(self._sizes, default=0) > MOST_CENSUS_NODES:
-            return
-        torch.autograd.set_detect_anomaly(True, check_nan=False)
-        self._asking = True
+        """Let autograd note the source line of every operation, for the first passes of a run only."""
+        if self.on and not self._asked and not torch.is_anomaly_enabled():
+            self._asked = True
+            self._asking = True
+            torch.autograd.set_detect_anomaly(True, check_nan=False)
 
     def stop_asking(self) -> None:
-        """The pass is over."""
+        """The first passes are over."""
         if self._asking:
             self._asking = False
             if not torch.is_anomaly_check_nan_enabled():  # else the script has switched it on for itself
                 torch.autograd.set_detect_anomaly(False)
-
-    @property
-    def _sizes(self) -> list[int]:
-        return [len(lines) for lines in self.lines.values()]
 
     # walking ------------------------------------------------------------------------------------------------------
 
@@ -90,7 +84,7 @@ class GraphTap(Tap):
         if not self.on:
             return 0.0
         walks = self._walks.get(site, 0)
-        wanted = walks < FIRST_WALKS or self.session.deep or self._asking
+        wanted = walks < FIRST_WALKS or self.session.deep
         if not wanted or loss.grad_fn is None:
             return 0.0
         started = now()
@@ -111,11 +105,10 @@ class GraphTap(Tap):
         self._complete = self._complete and complete
         self._total += 1
         self._note_reached(nodes)
-        if first or self._asking:
+        if first:
             self.lines[site] = [(node.name(), *_line_of(node)) for node in nodes]
             self.consumers[site] = self._consumers_of(nodes)
             self._record_nodes(site, nodes)
-            self.stop_asking()
         if self.session.deep:
             self._look_at_activations(nodes)
         if self._total == WALKS_TO_JUDGE:
@@ -132,6 +125,8 @@ class GraphTap(Tap):
             if entity is None:
                 registry.discover([tensor], self.session.sites.user_frame(5), self.session.step)
                 entity = registry.parameter(tensor)
+                if entity is None:
+                    self.loose[id(tensor)] = weakref.ref(tensor)
             if entity is not None and entity.reached is not True:
                 registry.update(replace(entity, reached=True))
 
@@ -306,7 +301,7 @@ def saved(node: Any, name: str) -> Tensor | None:
         value = getattr(node, f"_saved_{name}")
     except RuntimeError:  # freed, or changed in place since
         return None
-    return value if isinstance(value, Tensor) else None
+    return value.detach() if isinstance(value, Tensor) else None
 
 
 def _parameters_behind(node: Any) -> list[Tensor]:

@@ -19,6 +19,7 @@ from vivavoce.record.entities import Loss
 
 if TYPE_CHECKING:
     from vivavoce.attach.session import Session
+    from vivavoce.record.recorder import SignalWriter
 
 CLASS_INDEX_LOSSES = ("cross_entropy", "nll_loss")
 BINARY_LOSSES = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
@@ -43,6 +44,7 @@ FUNCTIONS = (
     "triplet_margin_with_distance_loss",
     "ctc_loss",
 )
+MOST_UNCLAIMED = 64  # calls remembered between two backward calls
 MOST_CLASSES = 1000  # classes counted one by one
 BATCH_OUTPUTS = 64  # outputs whose spread over the batch is measured
 RESHAPES = (
@@ -80,6 +82,7 @@ class LossSite:
         self.validation: Pass | None = None
         self.sampled_at = -1  # step of the last deep sample
         self.accuracy_cost = 0.0
+        self.signal: SignalWriter | None = None
 
 
 class LossTap(Tap):
@@ -93,6 +96,7 @@ class LossTap(Tap):
         self._busy = False
         self._last: tuple[int, str] = (0, "")
         self._validating = False
+        self._unclaimed: list[tuple[LossSite, float | Tensor]] = []  # training calls that no backward has followed yet
 
     def install(self) -> None:
         """Wrap every function of `FUNCTIONS`; TorchScript must see the originals."""
@@ -125,7 +129,7 @@ class LossTap(Tap):
 
     def _called(self, function: str, args: Any, kwargs: Any, result: Tensor) -> None:
         session = self.session
-        key = (function, session.sites.key(3))
+        key = (function, session.sites.key(2))
         site = self.sites.get(key)
         prediction = args[0] if args else kwargs.get("input")
         target = args[1] if len(args) > 1 else kwargs.get("target")
@@ -135,16 +139,19 @@ class LossTap(Tap):
             self._validated(site, prediction, target, result)
             return
         self._last = (id(result), function)
+        if len(self._unclaimed) < MOST_UNCLAIMED:
+            value = result.detach() if result.ndim == 0 else result.detach().mean()
+            self._unclaimed.append((site, value.item() if value.device.type == "cpu" else value))
         if session.deep and site.sampled_at != session.coming:
             site.sampled_at = session.coming
-            self._sample(site, prediction, target, result)
+            self._sample(site, prediction, target)
 
     def _record(self, function: str, prediction: Any, target: Any, kwargs: Any) -> LossSite:
         entity = Loss(
             id=self.session.take_loss_id(),
             source="function",
             function=function,
-            site=self.session.sites.site(4),
+            site=self.session.sites.site(3),
             reduction=str(kwargs.get("reduction", "mean")),
             classes=_classes(function, prediction),
             prediction_shape=_shape(prediction),
@@ -154,6 +161,23 @@ class LossTap(Tap):
         )
         self.session.recorder.entity(entity)
         return LossSite(entity)
+
+    def backward_begins(self) -> None:
+        """A backward call starts: the losses since the one before it belong to training."""
+        self.close_passes()
+        if not self._unclaimed:
+            return
+        unclaimed, self._unclaimed = self._unclaimed, []
+        step = self.session.coming
+        for site, value in unclaimed:
+            signal = site.signal
+            if signal is None:
+                owner = ("loss", site.entity.id)
+                signal = site.signal = self.session.recorder.signal("train/function_loss", owner, ("loss",))
+            if isinstance(value, Tensor):
+                self.session.readback.read(value.reshape(1), functools.partial(signal.append, step))
+            else:
+                signal.append(step, (value,))
 
     # validation ---------------------------------------------------------------------------------------------------
 
@@ -207,14 +231,13 @@ class LossTap(Tap):
 
     # deep samples of training calls ---------------------------------------------------------------------------------
 
-    def _sample(self, site: LossSite, prediction: Any, target: Any, result: Tensor) -> None:
+    def _sample(self, site: LossSite, prediction: Any, target: Any) -> None:
         started = now()
         owner, step = ("loss", site.entity.id), self.session.coming
         op = _made_by(prediction)
         if op and op != site.entity.prediction_op:
             site.entity = replace(site.entity, prediction_op=op)
             self.session.recorder.entity(site.entity)
-        self._emit("train/function_loss", owner, ("loss",), step, result.detach().mean().reshape(1))
         columns = ("mean", "std", "min", "max", "batch_std")
         for name, value in (("prediction", prediction), ("target", target)):
             if numbers.is_plain(value) and value.numel():

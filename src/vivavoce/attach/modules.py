@@ -20,6 +20,7 @@ RECTIFIERS = ("ReLU", "ReLU6", "Threshold", "relu")  # zero below a threshold, s
 SQUASHERS = {"Tanh": "tanh", "tanh": "tanh", "Sigmoid": "sigmoid", "sigmoid": "sigmoid"}
 TANH_LIMIT = 0.99  # |tanh| beyond which its slope is below 0.02
 SIGMOID_LIMIT = 0.01  # distance from 0 or 1 below which the sigmoid's slope is below 0.01
+MOST_CALLS = 5_000  # calls of modules after which a sample ends: a long roll-out must not go on under a hook
 LEAST_VALUES = 8  # values a unit must have in the batch for "dead" to mean anything
 CONVOLUTION_DIMS = 4  # outputs of this many dimensions and more have their units in dimension 1
 
@@ -41,6 +42,7 @@ class ModuleTap(Tap):
         self._input_of: set[int] = set()
         self.outputs: set[tuple[int, int]] = set()  # (address, size) of activations already looked at
         self._step = 0
+        self._calls = 0
 
     def install(self) -> None:
         """Nothing is patched: hooks come and go with the samples."""
@@ -55,6 +57,7 @@ class ModuleTap(Tap):
             self._seen.clear()
             self._input_of.clear()
             self.outputs.clear()
+            self._calls = 0
             self._handle = nn.modules.module.register_module_forward_hook(self._hook)
 
     def disarm(self) -> None:
@@ -66,17 +69,27 @@ class ModuleTap(Tap):
     def _hook(self, module: nn.Module, args: Any, output: Any) -> None:
         if not self.on or not torch.is_grad_enabled() or numbers.tracing() or not self.session.active:
             return
+        self._calls += 1
+        if self._calls > MOST_CALLS:
+            self.disarm()
+            self.session.graph.stop_asking()
+            return
         known = self.session.registry.modules.get(id(module))
-        if known is None or id(module) in self._seen or not module.training:
+        if known is None or not module.training:
             return
         started = now()
         try:
+            class_name = type(module).__name__
+            if (class_name in RECTIFIERS or class_name in SQUASHERS) and isinstance(output, Tensor):
+                self.outputs.add((output.data_ptr(), output.numel()))
+            if id(module) in self._seen:
+                return
             self._seen.add(id(module))
             state, entity_id = known
             if state.id not in self._input_of:
                 self._look_at_input(state.id, args)
             if not module._modules:
-                self._look_at_output(state.id, entity_id, type(module).__name__, output)
+                self._look_at_output(state.id, entity_id, class_name, output)
         except Exception as error:
             self.fail(error)
         self.session.budget.charge_deep(now() - started)
@@ -94,8 +107,6 @@ class ModuleTap(Tap):
         value = output[0] if isinstance(output, tuple) and output else output
         if not numbers.is_plain(value) or not value.is_floating_point() or not value.numel():
             return
-        if class_name in RECTIFIERS or class_name in SQUASHERS:
-            self.outputs.add((value.data_ptr(), value.numel()))
         self.add(model, module, class_name, value)
 
     def add(self, model: int, module: int, class_name: str, value: Tensor) -> None:

@@ -383,16 +383,21 @@ class OptimizerTap(Tap):
             state.probe_version = gradient._version
 
     def backward_begins(self) -> None:
-        """A backward call starts: count it, and see whether the gradients of the last step are still there."""
+        """A backward call starts: count it, and see whether gradients of before the last step are still there.
+
+        Another network's backward may come in between (GANs), so a gradient counts as carried over only where it is
+        still there when the last backward before the step begins.
+        """
         for state in self.states.values():
-            if state.backward_calls == 0 and state.probe_gradient is not None and state.probe is not None:
-                gradient = state.probe.grad
-                state.stale = (
-                    gradient is not None
-                    and gradient is state.probe_gradient()
-                    and gradient._version == state.probe_version
-                    and numbers.holds_anything(gradient)
-                )
+            gradient = state.probe.grad if state.probe is not None else None
+            if gradient is None:
+                state.stale = False
+            elif state.backward_calls == 0:
+                same = state.probe_gradient is not None and gradient is state.probe_gradient()
+                unchanged = same and gradient._version == state.probe_version
+                state.stale = unchanged and numbers.holds_anything(gradient)
+            elif state.stale:
+                state.stale = numbers.holds_anything(gradient)
             state.backward_calls += 1
 
 

@@ -6,6 +6,7 @@ import gc
 import inspect
 import weakref
 from collections.abc import Iterable
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
@@ -78,10 +79,15 @@ class Registry:
         for root in find_roots({id(t) for t in unknown}):
             self._record_model(root, frame, step)
 
-    def ensure(self, tensor: Tensor, fallback: str, step: int) -> Parameter:
+    def ensure(self, tensor: Tensor, fallback: str, step: int, reached: bool | None = None) -> Parameter:
         """The entity of a tensor; one without an owner is recorded under the fallback name."""
         known = self.parameter(tensor)
-        return known if known is not None else self._record_parameter(tensor, None, fallback, "", (), step)
+        if known is None:
+            known = self._record_parameter(tensor, None, fallback, "", (), step)
+            if reached is not None:
+                known = replace(known, reached=reached)
+                self.update(known)
+        return known
 
     def functional(self, name: str, class_name: str, site: Site | None) -> int:
         """The id of an activation that is called as a function, recorded on first use."""
@@ -173,7 +179,7 @@ class Registry:
         return entity
 
     def _model_name(self, root: nn.Module, frame: FrameType | None) -> str:
-        name = _variable_name(root, frame) or type(root).__name__
+        name = variable_name(root, frame) or type(root).__name__
         taken = {state.name for state in self.models.values()}
         count = 2
         unique = name
@@ -219,15 +225,16 @@ def plain_name(name: str) -> str:
     return name
 
 
-def _variable_name(root: nn.Module, frame: FrameType | None) -> str | None:
+def variable_name(value: Any, frame: FrameType | None) -> str | None:
+    """The name of a variable in the user's frame that holds this very object."""
     while frame is not None and is_library(frame.f_code.co_filename):
         frame = frame.f_back
     if frame is None:
         return None
     scopes: list[dict[str, Any]] = [frame.f_locals, frame.f_globals]
     for scope in scopes:
-        for name, value in list(scope.items()):
-            if value is root and not name.startswith("_") and name != "self":
+        for name, held in list(scope.items()):
+            if held is value and not name.startswith("_") and name != "self":
                 return name
     return None
 

@@ -110,7 +110,7 @@ class Session:
         from vivavoce.attach.registry import Registry
         from vivavoce.attach.scaler import ScalerTap
 
-        self.recorder = Recorder(self._make_store, self._facts(), on_fault=self.fault)
+        self.recorder = Recorder(self._make_store, self._facts(), on_fault=self.fault, held=True)
         self.recorder.add_job(self._examine_live)
         self.registry = Registry(self.recorder)
         self.readback = Readback()
@@ -164,6 +164,7 @@ class Session:
                 tap.fail(error)
         if self.deep:
             self.modules.arm()
+        self.graph.ask_for_lines()
         _watch_forks(self)
 
     def follow(self, models: Sequence[Any], optimizers: Sequence[Any]) -> None:
@@ -329,6 +330,7 @@ class Session:
     def begin_step(self, state: OptimizerState) -> None:
         """An optimizer is about to step."""
         if self.step == 0 or state.id in self._round:
+            self.recorder.release()
             self.step += 1
             self._last_round, self._round = self._round, set()
             self.recorder.meta(steps=self.step)
@@ -361,8 +363,8 @@ class Session:
             self._maybe_end_sample()
         if not self.deep and self.budget.wants_deep(self.coming):
             self._begin_sample()
-        if self.step == 1:
-            self.graph.ask_for_lines()
+        if self.step > 1 or all(state.steps for state in self.optimizers.states.values()):
+            self.graph.stop_asking()
 
     def _maybe_end_sample(self) -> None:
         waiting = any(s.deep for s in self.optimizers.states.values() if s.id in self._round | self._last_round)
@@ -386,6 +388,7 @@ class Session:
         if self.deep:
             self.graph.after_backward()
         if self.step == 0 or self.by_hand is not None:
+            self.recorder.release()
             from vivavoce.attach.byhand import PATIENCE, ByHand
 
             self._backwards += 1

@@ -51,7 +51,7 @@ class Recorder:
     `path` is the file to make, or a function that makes an empty one and returns its path; it is called, and a file
     exists, only when the first entity, row or event has arrived (`viva run` of a script without any training leaves
     none). `meta` are facts about the run. `on_fault(name, error)` is told once about each part of the recorder that
-    failed; `warn` prints a sentence for people.
+    failed; `warn` prints a sentence for people. With `held`, everything stays in memory until `release` is called.
 
     Nothing here raises into the training. Failures of the file (disk full, read-only folder) warn once; recording
     then goes on in memory only, so that the verdict at the end still appears. A forked child inherits a recorder that
@@ -66,6 +66,7 @@ class Recorder:
         on_fault: Callable[[str, Exception], None] | None = None,
         warn: Callable[[str], None] = warn,
         flush_seconds: float = FLUSH_SECONDS,
+        held: bool = False,
     ) -> None:
         self._make_path = path if callable(path) else lambda: path
         self._on_fault = on_fault
@@ -83,6 +84,7 @@ class Recorder:
         self._retry_seconds = flush_seconds
         self._retry_at = 0.0
         self._closed = False
+        self._held = held
         self._cpu_seconds = 0.0
         self._make_locks()
         _recorders.add(self)
@@ -93,6 +95,12 @@ class Recorder:
         self._file_lock = threading.RLock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+
+    def release(self) -> None:
+        """What was recorded is worth a file: begin to write."""
+        if self._held:
+            self._held = False
+            self._start()
 
     # what the taps call
 
@@ -196,7 +204,7 @@ class Recorder:
     # the background
 
     def _start(self) -> None:
-        if self._thread is None and not self._closed:
+        if self._thread is None and not self._closed and not self._held:
             with self._memory_lock:
                 if self._thread is None:
                     self._thread = threading.Thread(target=self._work, name="vivavoce recorder", daemon=True)
@@ -226,7 +234,7 @@ class Recorder:
         """Take in what is pending and bring the file up to date, as far as there is one."""
         with self._file_lock:
             snapshot = self.source()
-            if not (self._memory.empty or self._file_lost or time.monotonic() < self._retry_at):
+            if not (self._held or self._memory.empty or self._file_lost or time.monotonic() < self._retry_at):
                 self._attempt(lambda: self._open().write(snapshot))
 
     def _open(self) -> StoreWriter:
