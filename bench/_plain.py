@@ -28,7 +28,7 @@ HURT_FRACTION = 0.05  # of the way from the healthy to the trivial score
 
 @dataclass(frozen=True)
 class PlainRun:
-    """One run of one script: the metric it printed (NaN if none), its cost, and the last line of a traceback."""
+    """One run of one script: the metric it printed (NaN if none), CPU seconds without imports, and its error."""
 
     metric: float
     seconds: float
@@ -121,7 +121,6 @@ def _run(variant: Variant, seed: int) -> PlainRun:
     output.parent.mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
-    started = time.monotonic()
     process = context.Process(target=_child, args=(script, seed, output, sender))
     process.start()
     process.join(TIME_LIMIT)
@@ -130,8 +129,9 @@ def _run(variant: Variant, seed: int) -> PlainRun:
         process.join()
         result = PlainRun(math.nan, TIME_LIMIT, 0, f"took longer than {TIME_LIMIT:.0f} s")
     else:
-        steps, error = receiver.recv() if receiver.poll() else (0, f"exit code {process.exitcode}")
-        result = PlainRun(_metric(output.read_text()), round(time.monotonic() - started, 2), steps, error)
+        died = (0, f"exit code {process.exitcode}", 0.0)
+        steps, error, seconds = receiver.recv() if receiver.poll() else died
+        result = PlainRun(_metric(output.read_text()), seconds, steps, error)
     _cache_path(variant, seed).write_text(json.dumps(asdict(result)))
     return result
 
@@ -145,7 +145,7 @@ def _child(script: Path, seed: int, output: Path, sender: multiprocessing.connec
     """Runs the script in this forked process, counting optimizer steps."""
     from torch.optim.optimizer import register_optimizer_step_post_hook
 
-    steps = 0
+    steps, started = 0, time.process_time()
 
     def count(*_: object) -> None:
         nonlocal steps
@@ -161,4 +161,4 @@ def _child(script: Path, seed: int, output: Path, sender: multiprocessing.connec
         except Exception as exception:
             traceback.print_exc()
             error = f"{type(exception).__name__}: {exception}"
-    sender.send((steps, error))
+    sender.send((steps, error, round(time.process_time() - started, 2)))

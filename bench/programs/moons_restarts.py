@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 parser = argparse.ArgumentParser(description="Two moons with warm restarts")
 parser.add_argument("--seed", type=int, default=0)
-parser.add_argument("--lr", type=float, default=0.3)
+parser.add_argument("--lr", type=float, default=0.1)
 parser.add_argument("--epochs", type=int, default=42)
 args = parser.parse_args()
 torch.manual_seed(args.seed)
@@ -29,7 +29,7 @@ model = nn.Sequential(
     nn.Flatten(0),
 )
 bce = nn.BCEWithLogitsLoss()
-sgd = torch.optim.SGD(model.parameters(), lr=args.lr)
+sgd = torch.optim.SGD(model.parameters(), lr=args.lr, momentum=0.9)
 scheduler = CosineAnnealingWarmRestarts(sgd, T_0=6, T_mult=2)
 
 for epoch in range(args.epochs):
