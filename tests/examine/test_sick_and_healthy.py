@@ -29,13 +29,13 @@ HEALTHY = {
     "sgd": lambda seed: train(mlp, sgd(0.1), seed, steps=400, validation=VALIDATION),
     "adam": lambda seed: train(mlp, adam(1e-3), seed, steps=400, validation=VALIDATION),
     "momentum": lambda seed: train(mlp, sgd(0.05, momentum=0.9), seed, steps=300, validation=VALIDATION),
-    "deep relu": lambda seed: train(lambda: mlp(8), adam(1e-3), seed, steps=300),
-    "deep tanh": lambda seed: train(lambda: mlp(8, activation=nn.Tanh), adam(1e-3), seed, steps=400),
+    "deep relu": lambda seed: train(lambda: mlp(8), adam(1e-3), seed, steps=600),
+    "deep tanh": lambda seed: train(lambda: mlp(8, activation=nn.Tanh), adam(1e-3), seed, steps=600),
     "deep with normalisation": lambda seed: train(lambda: mlp(8, norm=True), adam(3e-3), seed, steps=400),
     "sigmoid, shallow": lambda seed: train(lambda: mlp(1, activation=nn.Sigmoid), adam(1e-2), seed, steps=300),
     "large learning rate that learns": lambda seed: train(mlp, adam(0.03), seed, steps=300),
     "accumulation": lambda seed: train(mlp, sgd(0.1), seed, steps=300, accumulate=2),
-    "converged": lambda seed: train(mlp, adam(3e-3), seed, steps=1200),
+    "converged": lambda seed: train(mlp, adam(3e-3), seed, steps=900),
     "clipped at every step": lambda seed: train(mlp, adam(3e-3), seed, steps=300, clip=0.1),
     "large inputs behind a normalisation": lambda seed: train(
         lambda: nn.Sequential(nn.BatchNorm1d(64), mlp()), adam(3e-3), seed, steps=300, batches=digits(scale=255.0)
@@ -44,7 +44,7 @@ HEALTHY = {
 }
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("name", HEALTHY)
 def test_no_false_alarm(name, seed):
     verdict = examine(HEALTHY[name](seed))

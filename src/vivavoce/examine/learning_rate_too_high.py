@@ -10,7 +10,7 @@ import numpy as np
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.exploding_gradients import sensitive_start
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut, Severity
-from vivavoce.examine.progress import Progress
+from vivavoce.examine.progress import LEARNED, SIGNIFICANT, Progress
 from vivavoce.examine.reading import (
     Weights,
     first_nonfinite,
@@ -45,8 +45,8 @@ class LearningRateTooHigh(Detector):
         weights = weights_of(run, optimizer) if optimizer else None
         if optimizer is None or weights is None:
             return
-        largest = largest_update(weights)
-        if not math.isfinite(largest):
+        largest = largest_update(weights) - decay_update(optimizer)
+        if not math.isfinite(largest) or largest < 0:
             return
         if sensitive_start(run, optimizer):
             yield RuledOut(self.slug, "the gradient was out of proportion before the first update")
@@ -67,6 +67,14 @@ def largest_update(weights: Weights) -> float:
     return max(float(known[:EARLY].max()), float(np.median(known)))
 
 
+def decay_update(optimizer: Optimizer) -> float:
+    """‖Δw‖/‖w‖ that weight decay alone brings about once the weights follow it: η·λ/(1 − momentum)."""
+    rate = learning_rate(optimizer) or 0.0
+    group = max(optimizer.groups, key=lambda group: float(group.get("weight_decay") or 0), default={})
+    momentum = min(float(group.get("momentum") or 0), 0.999)
+    return rate * float(group.get("weight_decay") or 0) / (1 - momentum)
+
+
 def _harm(run: Run, progress: Progress | None, largest: float) -> tuple[str, Severity]:
     """What the loss suffered, in words; "" where nothing that these updates explain."""
     broken = first_nonfinite(run)
@@ -79,7 +87,9 @@ def _harm(run: Run, progress: Progress | None, largest: float) -> tuple[str, Sev
         return f"the loss rose {course}", "critical"
     if largest >= LARGE and not progress.learned and progress.had_room:
         return f"the loss did not fall below what it takes to show learning ({course})", "critical"
-    if largest >= LARGE and progress.end > WORSE * progress.best and progress.end - progress.best > 4 * progress.error:
+    climb = progress.end - progress.best
+    much = max(SIGNIFICANT * progress.error, LEARNED * progress.reference)
+    if largest >= LARGE and progress.end > WORSE * progress.best and climb > much:
         return f"the loss climbed back from {progress.best:.3g} to {progress.end:.3g}", "warning"
     return "", "note"
 

@@ -56,12 +56,13 @@ def _training_fell(run: Run, progress: Progress, validation: Validation) -> bool
     if not after.any():
         return False
     then = float(progress.levels[np.flatnonzero(after)[0]])
-    return progress.end < then - progress.error and progress.end < validation.end
+    apart = not validation.comparable or progress.end < validation.end
+    return apart and progress.end < then - progress.error
 
 
 def _by_heart(progress: Progress, validation: Validation) -> bool:
     """Nothing of the training loss is left, most of the validation loss is."""
-    chance = progress.chance
+    chance = progress.chance if validation.comparable else None
     return chance is not None and progress.end < HEART_TRAIN * chance and validation.end > HEART_VALIDATION * chance
 
 
@@ -89,7 +90,11 @@ def _finding(run: Run, progress: Progress, validation: Validation, rise: float) 
                 RISE,
                 "SageMaker Debugger: 0.1",
             ),
-            Evidence("gap, validation − training", end - progress.end, "", None, f"± {margin:.2g} at 95 %"),
+            *(
+                (Evidence("gap, validation − training", end - progress.end, "", None, f"± {margin:.2g} at 95 %"),)
+                if validation.comparable
+                else ()
+            ),
             Evidence("best step", float(best_step), "step"),
         ),
         remedies=_remedies(run, best_step),

@@ -11,7 +11,6 @@ from vivavoce.measure.trend import step_change
 from vivavoce.record.entities import Module
 from vivavoce.record.run import Run
 
-
 CLEAR_CHANGE = 0.5  # fraction of the variance that one step must explain before an onset is named
 
 

@@ -30,6 +30,7 @@ class Validation:
     losses: NDArray[np.float64]
     accuracy: NDArray[np.float64]
     noise: float
+    comparable: bool = True  # with the training loss: both are means, not sums over batches of other sizes
 
     @property
     def best(self) -> int:
@@ -75,4 +76,5 @@ def validation_of(run: Run, progress: Progress) -> Validation | None:
     accuracy = run.series("val/loss", owner, "accuracy").mean
     values = losses.mean[keep]
     accuracy = accuracy[keep] if len(accuracy) == len(keep) else np.full(len(values), np.nan)
-    return Validation(site, losses.steps[keep], values, accuracy, stream_noise(values))
+    comparable = site.reduction == "mean" == (progress.loss.reduction if progress.loss else "")
+    return Validation(site, losses.steps[keep], values, accuracy, stream_noise(values), comparable)

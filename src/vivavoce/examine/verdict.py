@@ -126,12 +126,17 @@ def _ordered(findings: Sequence[Finding], detectors: Sequence[type[Detector]]) -
 def _rivals(
     finding: Finding, ruled_out: Iterable[RuledOut], detectors: Iterable[type[Detector]]
 ) -> tuple[RuledOut, ...]:
-    """The excluded causes that a reader would think of: those that explain the finding, or explain what it explains."""
+    """The excluded causes that a reader would think of, nearest first.
+
+    Those that explain the finding, or explain what it explains; the order of the catalogue says which are near.
+    """
     explains = {detector.slug: set(detector.explains) for detector in detectors}
-    own = explains.get(finding.slug, set())
+    rank = {slug: position for position, slug in enumerate(explains)}
+    own, place = explains.get(finding.slug, set()), rank.get(finding.slug, len(rank))
     rivals = {slug for slug, under in explains.items() if finding.slug in under or slug in own or under & own}
+    near = sorted((item for item in ruled_out if item.slug in rivals), key=lambda item: abs(rank[item.slug] - place))
     kept: dict[str, RuledOut] = {}
-    for item in (*finding.ruled_out, *(item for item in ruled_out if item.slug in rivals)):
+    for item in (*finding.ruled_out, *near):
         kept.setdefault(item.slug, item)
     return tuple(kept.values())[:MOST_RIVALS]
 
