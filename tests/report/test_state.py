@@ -13,10 +13,15 @@ def test_a_run_whose_process_lives_goes_on():
     assert run_state({"pid": os.getpid()}) == "running"
 
 
-def test_a_run_whose_process_is_gone_was_killed():
+def gone_process():
+    """The id of a process that has ended."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    assert run_state({"pid": process.pid}) == "killed"
+    return process.pid
+
+
+def test_a_run_whose_process_is_gone_was_killed():
+    assert run_state({"pid": gone_process()}) == "killed"
 
 
 def test_without_a_process_nothing_is_claimed():

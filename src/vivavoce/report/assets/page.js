@@ -102,11 +102,15 @@ function curves(canvas) {
   const across = (step) => (step - data.first) / (data.last - data.first);
   const describe = (x) => {
     const step = data.first + clamp(x) * (data.last - data.first);
-    const near = data.curves.map((curve) => [curve, nearest(curve.steps, step)]);
+    const slack = (data.last - data.first) / 50;
+    const near = data.curves
+      .filter(({ steps }) => step >= steps[0] - slack && step <= steps[steps.length - 1] + slack)
+      .map((curve) => [curve, nearest(curve.steps, step)]);
     if (!near.length) return null;
     const best = near.map(([curve, row]) => curve.steps[row]).reduce((a, b) => (Math.abs(a - step) <= Math.abs(b - step) ? a : b));
-    const lines = near.map(([curve, row]) => curve.name + ": " + curve.values[row]);
-    return { x: across(best), lines: ["step " + best.toLocaleString("en"), ...lines] };
+    const at = (own) => (Math.abs(own - best) > slack ? " (step " + own.toLocaleString("en") + ")" : "");
+    const lines = near.map(([curve, row]) => curve.name + ": " + curve.values[row] + at(curve.steps[row]));
+    return { x: clamp(across(best)), lines: ["step " + best.toLocaleString("en"), ...lines] };
   };
   const jump = 1 / 50;
   tooltip(canvas, describe, (place, key) => {
