@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from vivavoce.examine.finding import Finding
     from vivavoce.examine.verdict import Verdict
     from vivavoce.record.run import Run
+    from vivavoce.report.schema import Report
 
 
 class Watch:
@@ -77,12 +78,12 @@ class Watch:
         """The store, None where there is none."""
         return None if self._outcome is None else self._outcome.path
 
-    def report(self) -> dict[str, Any] | None:
+    def report(self) -> Report | None:
         """The report as data, schema version 1; None where nothing was trained."""
         from vivavoce.report.build import build_report
 
         run, verdict = self.run, self.verdict
-        return None if run is None or verdict is None else dict(build_report(run, verdict, self.path))
+        return None if run is None or verdict is None else build_report(run, verdict, self.path)
 
     def _repr_html_(self) -> str:
         from vivavoce.report.notebook import html_fragment

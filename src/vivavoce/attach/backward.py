@@ -52,28 +52,30 @@ class BackwardTap(Tap):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self.sites: dict[CallKey | None, BackwardSite] = {}
-        self._depth = 0
+        self._inside = False
 
     def install(self) -> None:
         """Wrap backward."""
         self.patches.wrap(torch.autograd, "backward", self._wrap)
 
     def _wrap(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        session, is_compiling = self.session, torch.compiler.is_compiling
+
         def backward(*args: Any, **kwargs: Any) -> Any:
-            if torch.compiler.is_compiling() or not self.on or self._depth or not self.session.awake():
+            if is_compiling() or not self.on or self._inside or not (session.active or session.awake()):
                 return original(*args, **kwargs)
-            self._depth = 1
+            self._inside = True
             try:
-                tensors = args[0] if args else kwargs.get("tensors")
                 try:
-                    self._before(tensors)
+                    self._before(args[0] if args else kwargs["tensors"])
                 except Exception as error:
                     self.fail(error)
                 result = original(*args, **kwargs)
-                self.session.backward_over()
+                if session.deep or session.step == 0 or session.by_hand is not None:
+                    session.backward_over()
                 return result
             finally:
-                self._depth = 0
+                self._inside = False
 
         return backward
 
@@ -84,45 +86,36 @@ class BackwardTap(Tap):
         session.optimizers.backward_begins()
         session.loaders.backward_begins()
         session.losses.backward_begins()
-        site = self._site(loss)
-        raw = session.scaler.raw(loss)
-        self._read(site, raw if raw is not None else loss)
+        key = session.sites.key(2)
+        site = self.sites.get(key) or self._record(key, loss)
+        raw = session.scaler.raw(loss) if session.scaler.scaled is not None else None
+        self._read(site, loss if raw is None else raw)
         deep = session.graph.before_backward(site.id, loss)
-        spent = now() - started - deep
-        session.budget.charge(spent)
+        session.budget.charge(now() - started - deep)
 
-    def _site(self, loss: Tensor) -> BackwardSite:
-        key = self.session.sites.key(3)
-        site = self.sites.get(key)
-        if site is None:
-            id = self.session.take_loss_id()
-            signal = self.session.recorder.signal("train/loss", ("loss", id), ("loss",))
-            site = self.sites[key] = BackwardSite(id, signal)
-            self.session.recorder.entity(
-                Loss(
-                    id=id,
-                    source="backward",
-                    function=self.session.losses.function_of(loss),
-                    site=self.session.sites.site(3),
-                )
-            )
+    def _record(self, key: CallKey | None, loss: Tensor) -> BackwardSite:
+        session = self.session
+        id = session.take_loss_id()
+        function = session.losses.function_of(loss)
+        session.recorder.entity(Loss(id=id, source="backward", function=function, site=session.sites.site(3)))
+        site = self.sites[key] = BackwardSite(id, session.recorder.signal("train/loss", ("loss", id), ("loss",)))
         return site
 
     def _read(self, site: BackwardSite, loss: Tensor) -> None:
-        value = numbers.plain(loss)
-        if value.numel() != 1:
-            value = value.mean()
         session, step = self.session, self.session.coming
-        if value.device.type == "cpu":
-            self._deliver(site, step, value.item(), loss)
+        if loss.is_cpu:
+            value = loss.item() if loss.numel() == 1 else numbers.plain(loss).mean().item()
+            self._deliver(site, step, value, loss)
         else:
-            session.readback.read(value.detach().reshape(1), lambda values: self._deliver(site, step, values[0], None))
+            reading = numbers.plain(loss.detach()).mean().reshape(1)
+            session.readback.read(reading, lambda values: self._deliver(site, step, values[0], None))
 
     def _deliver(self, site: BackwardSite, step: int, value: float, loss: Tensor | None) -> None:
+        session = self.session
         site.signal.append(step, (value,))
-        self.session.latest.loss = value
+        session.latest.loss = value
         if value - value != 0.0:  # NaN or infinite
-            self.session.budget.alarm(self.session.step)
-            self.session.failures.loss(site.id, step, value, loss)
+            session.budget.alarm(session.step)
+            session.failures.loss(site.id, step, value, loss)
         elif site.surprising(value):
-            self.session.budget.alarm(self.session.step)
+            session.budget.alarm(session.step)

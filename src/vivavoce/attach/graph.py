@@ -50,7 +50,7 @@ class GraphTap(Tap):
         self._reached: set[int] = set()
         self._total = 0
         self._complete = True
-        self._asking = False
+        self.asking = False
         self._asked = False
         self._probes: list[tuple[int, dict[int, Tensor], list[Any]]] = []
 
@@ -67,13 +67,13 @@ class GraphTap(Tap):
         """Let autograd note the source line of every operation, for the first passes of a run only."""
         if self.on and not self._asked and not torch.is_anomaly_enabled():
             self._asked = True
-            self._asking = True
+            self.asking = True
             torch.autograd.set_detect_anomaly(True, check_nan=False)
 
     def stop_asking(self) -> None:
         """The first passes are over."""
-        if self._asking:
-            self._asking = False
+        if self.asking:
+            self.asking = False
             if not torch.is_anomaly_check_nan_enabled():  # else the script has switched it on for itself
                 torch.autograd.set_detect_anomaly(False)
 

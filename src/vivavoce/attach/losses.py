@@ -104,21 +104,24 @@ class LossTap(Tap):
             self.patches.wrap(torch.nn.functional, function, functools.partial(self._wrap, function))
 
     def _wrap(self, function: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        session, is_compiling = self.session, torch.compiler.is_compiling
+
         def loss_function(*args: Any, **kwargs: Any) -> Any:
-            if numbers.tracing() or self._busy or not self.on or not self.session.active:
+            if is_compiling() or self._busy or not self.on or not session.active:
                 return original(*args, **kwargs)
             self._busy = True  # original may come back through __torch_function__
             try:
                 result = original(*args, **kwargs)
             finally:
                 self._busy = False
+            if type(result) is not Tensor or numbers.transformed(result):
+                return result
             started = now()
             try:
-                if numbers.is_plain(result):
-                    self._called(function, args, kwargs, result)
+                self._called(function, args, kwargs, result)
             except Exception as error:
                 self.fail(error)
-            self.session.budget.charge(now() - started)
+            session.budget.charge(now() - started)
             return result
 
         return loss_function
@@ -131,20 +134,30 @@ class LossTap(Tap):
         session = self.session
         key = (function, session.sites.key(2))
         site = self.sites.get(key)
+        training = result.requires_grad and not session.evaluating()
+        if training and site is not None and not session.deep:
+            self._trained(site, result)
+            return
         prediction = args[0] if args else kwargs.get("input")
         target = args[1] if len(args) > 1 else kwargs.get("target")
         if site is None:
             site = self.sites[key] = self._record(function, prediction, target, kwargs)
-        if not result.requires_grad or session.evaluating():
+        if not training:
             self._validated(site, prediction, target, result)
             return
-        self._last = (id(result), function)
-        if len(self._unclaimed) < MOST_UNCLAIMED:
-            value = result.detach() if result.ndim == 0 else result.detach().mean()
-            self._unclaimed.append((site, value.item() if value.device.type == "cpu" else value))
+        self._trained(site, result)
         if session.deep and site.sampled_at != session.coming:
             site.sampled_at = session.coming
             self._sample(site, prediction, target)
+
+    def _trained(self, site: LossSite, result: Tensor) -> None:
+        self._last = (id(result), site.entity.function)
+        if len(self._unclaimed) < MOST_UNCLAIMED:
+            if result.is_cpu and result.ndim == 0:
+                value: float | Tensor = result.item()
+            else:
+                value = result.detach().mean()
+            self._unclaimed.append((site, value))
 
     def _record(self, function: str, prediction: Any, target: Any, kwargs: Any) -> LossSite:
         entity = Loss(
@@ -164,7 +177,8 @@ class LossTap(Tap):
 
     def backward_begins(self) -> None:
         """A backward call starts: the losses since the one before it belong to training."""
-        self.close_passes()
+        if self._validating:
+            self.close_passes()
         if not self._unclaimed:
             return
         unclaimed, self._unclaimed = self._unclaimed, []

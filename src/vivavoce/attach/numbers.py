@@ -9,6 +9,8 @@ from torch import Tensor
 
 SAMPLE = 16_384  # elements of a large tensor that a deep sample looks at
 _HALF = (torch.float16, torch.bfloat16)
+_functorch_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
+_tracing_state = torch._C._get_tracing_state
 _PLAIN = (Tensor, torch.nn.Parameter)
 
 
@@ -16,12 +18,16 @@ def plain(tensor: Tensor) -> Tensor:
     """The dense real tensor behind a gradient or weight: values of a sparse one, the local shard of a distributed one."""
     if tensor.is_sparse:
         tensor = tensor._values()
-    local = getattr(tensor, "_local_tensor", None)
-    if local is not None:
-        tensor = local
+    if type(tensor) not in _PLAIN:
+        tensor = getattr(tensor, "_local_tensor", tensor)
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor)
     return tensor.detach() if tensor.requires_grad else tensor
+
+
+def simple(tensor: Tensor | None) -> bool:
+    """True for a gradient that `plain` would return as it is."""
+    return tensor is not None and plain(tensor) is tensor
 
 
 def norms(tensors: list[Tensor]) -> Tensor:
@@ -45,16 +51,18 @@ def sample(tensor: Tensor, size: int = SAMPLE) -> Tensor:
 def is_plain(value: Any) -> bool:
     """True for an ordinary tensor with data: not a subclass, not inside a function transform, not being traced."""
     return (
-        type(value) in _PLAIN
-        and value.layout is torch.strided
-        and not value.is_meta
-        and not torch._C._functorch.is_functorch_wrapped_tensor(value)
+        type(value) in _PLAIN and value.layout is torch.strided and not value.is_meta and not _functorch_wrapped(value)
     )
+
+
+def transformed(value: Tensor) -> bool:
+    """True for a tensor inside a function transform (vmap, grad), or while the user's code is being traced."""
+    return _functorch_wrapped(value) or _tracing_state() is not None
 
 
 def tracing() -> bool:
     """True while the user's code is compiled or traced rather than run."""
-    return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+    return torch.compiler.is_compiling() or _tracing_state() is not None
 
 
 def holds_anything(gradient: Tensor) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 from torch.optim.optimizer import (
     Optimizer,
     register_optimizer_step_post_hook,
@@ -44,6 +45,7 @@ class OptimizerState:
         self.step_site: Site | None = None
         self.zero_grad_site: Site | None = None
         self.closure = False
+        self.simple = False  # every gradient is a plain dense real tensor
         self.followed = True  # False where `watch` was given other models and optimizers
         self.steps = 0
         self.parameters: list[Tensor] = []
@@ -151,7 +153,7 @@ class OptimizerTap(Tap):
             if not state.followed:
                 return
             session.begin_step(state)
-            if state.steps == 0 or len(state.parameters) != sum(len(g["params"]) for g in optimizer.param_groups):
+            if state.steps == 0 or _changed(state, optimizer):
                 started = self._refresh(state, optimizer, len(args) > 1 or kwargs.get("closure") is not None, started)
             if not state.closure:
                 self._read_gradients(state)
@@ -253,25 +255,23 @@ class OptimizerTap(Tap):
     def read_gradients(self, state: OptimizerState, step: int) -> None:
         """Record the norms of all gradients of an optimizer's parameters, one fused reading a device."""
         count = len(state.parameters)
-        where: list[int] = []
-        gradients: list[Tensor] = []
-        for index, parameter in enumerate(state.parameters):
-            gradient = parameter.grad
-            if gradient is not None:
-                where.append(index)
-                gradients.append(numbers.plain(gradient))
-        if not gradients:
+        gradients = [parameter.grad for parameter in state.parameters]
+        present = [gradient for gradient in gradients if gradient is not None]
+        if not state.simple:
+            present = [numbers.plain(gradient) for gradient in present]
+        if not present:
             self._deliver(state, step, np.full(count, NO_GRADIENT))
             return
+        where = None if len(present) == count else [i for i, gradient in enumerate(gradients) if gradient is not None]
 
         def deliver(values: list[float]) -> None:
             row = np.array(values)
-            if len(where) < count:
-                row, present = np.full(count, NO_GRADIENT), row
-                row[where] = present
+            if where is not None:
+                row, found = np.full(count, NO_GRADIENT), row
+                row[where] = found
             self._deliver(state, step, row)
 
-        self.session.readback.read(numbers.norms(gradients), deliver)
+        self.session.readback.read(numbers.norms(present), deliver)
 
     def _deliver(self, state: OptimizerState, step: int, row: np.ndarray[Any, Any]) -> None:
         signal = state.gradient_norm
@@ -376,6 +376,7 @@ class OptimizerTap(Tap):
             with_gradient = [p for p in state.parameters if p.grad is not None]
             state.probe = min(with_gradient, key=Tensor.numel, default=None)
             gradient = state.probe.grad if state.probe is not None else None
+            state.simple = all(type(p) in (Tensor, Parameter) and numbers.simple(p.grad) for p in with_gradient)
         if gradient is None:
             state.probe_gradient = None
         else:
@@ -403,6 +404,14 @@ class OptimizerTap(Tap):
 
 def _parameters_of(optimizer: Any) -> list[Tensor]:
     return [p for group in optimizer.param_groups for p in group["params"] if isinstance(p, Tensor)]
+
+
+def _changed(state: OptimizerState, optimizer: Any) -> bool:
+    """Whether parameters were added since the optimizer was recorded."""
+    count = 0
+    for group in optimizer.param_groups:
+        count += len(group["params"])
+    return count != len(state.parameters)
 
 
 def _group_json(group: dict[str, Any], index: dict[int, int]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ class ScalerTap(Tap):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._scaled: tuple[int, Tensor] | None = None
+        self.scaled: tuple[int, Tensor] | None = None
 
     def install(self) -> None:
         """Wrap both methods on the common base of all devices' scalers."""
@@ -31,17 +31,14 @@ class ScalerTap(Tap):
 
     def raw(self, loss: Tensor) -> Tensor | None:
         """The loss that was scaled into this tensor, None where it was not scaled."""
-        if self._scaled is None:
-            return None
-        key, raw = self._scaled
-        self._scaled = None
-        return raw if key == id(loss) else None
+        scaled, self.scaled = self.scaled, None
+        return scaled[1] if scaled is not None and scaled[0] == id(loss) else None
 
     def _wrap_scale(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def scale(scaler: Any, outputs: Any) -> Any:
             result = original(scaler, outputs)
             if self.on and isinstance(outputs, Tensor) and self.session.active:
-                self._scaled = (id(result), outputs.detach())
+                self.scaled = (id(result), outputs.detach())
             return result
 
         return scale

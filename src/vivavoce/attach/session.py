@@ -330,10 +330,10 @@ class Session:
     def begin_step(self, state: OptimizerState) -> None:
         """An optimizer is about to step."""
         if self.step == 0 or state.id in self._round:
-            self.recorder.release()
+            if self.step == 0:
+                self.recorder.release()
             self.step += 1
             self._last_round, self._round = self._round, set()
-            self.recorder.meta(steps=self.step)
         self._round.add(state.id)
         if self.by_hand is not None and state is not self.by_hand.state:
             self.by_hand = None
@@ -363,7 +363,7 @@ class Session:
             self._maybe_end_sample()
         if not self.deep and self.budget.wants_deep(self.coming):
             self._begin_sample()
-        if self.step > 1 or all(state.steps for state in self.optimizers.states.values()):
+        if self.graph.asking and (self.step > 1 or all(s.steps for s in self.optimizers.states.values())):
             self.graph.stop_asking()
 
     def _maybe_end_sample(self) -> None:
@@ -416,11 +416,11 @@ class Session:
 
     def _examine_live(self, recorder: Recorder) -> None:
         """In the recorder's thread, after a flush: examine where it is due and the budget has room for it."""
+        recorder.meta(**self._progress())
         if self.step < self._next_examination or time.monotonic() < self._examination_free_at:
             return
         self._next_examination = self.step * NEXT_EXAMINATION
         started = time.thread_time()
-        recorder.meta(**self._progress())
         step = self.step
         verdict = examine(Run(recorder.source()))
         recorder.findings([finding.to_json() for finding in verdict.findings], step)

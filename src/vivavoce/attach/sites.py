@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from types import CodeType, FrameType
-from typing import NamedTuple
 
 from vivavoce.record.entities import Site
 
@@ -16,28 +15,27 @@ _LIBRARIES = tuple(
 _PACKAGES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
 
-class CallKey(NamedTuple):
-    """Identity of a call in the user's code: the code object and the offset of the instruction in it."""
-
-    code: CodeType
-    offset: int
+CallKey = tuple[int, int]  # identity of a call in the user's code: id of the code object, offset of the instruction
 
 
 class Sites:
-    """Walks up from a tap to the first frame that is neither Viva's nor a training library's."""
+    """Walks up from a tap to the first frame that is neither Viva's nor a training library's.
+
+    Code objects are looked up by `id` (hashing one reads all of it) and kept, so that no id is given out twice.
+    """
 
     def __init__(self) -> None:
-        self._foreign: dict[CodeType, bool] = {}
+        self._foreign: dict[int, bool] = {}
+        self._kept: list[CodeType] = []
 
     def user_frame(self, depth: int) -> FrameType | None:
         """The user's frame behind the caller `depth` levels up; None where every frame is a library's."""
         frame: FrameType | None = sys._getframe(depth + 1)
         foreign = self._foreign
         while frame is not None:
-            code = frame.f_code
-            skip = foreign.get(code)
+            skip = foreign.get(id(frame.f_code))
             if skip is None:
-                skip = foreign[code] = is_library(code.co_filename)
+                skip = self._learn(frame.f_code)
             if not skip:
                 return frame
             frame = frame.f_back
@@ -46,12 +44,17 @@ class Sites:
     def key(self, depth: int) -> CallKey | None:
         """Identity of the user's call `depth` levels up; cheap enough for every step."""
         frame = self.user_frame(depth + 1)
-        return None if frame is None else CallKey(frame.f_code, frame.f_lasti)
+        return None if frame is None else (id(frame.f_code), frame.f_lasti)
 
     def site(self, depth: int) -> Site | None:
         """Place of the user's call `depth` levels up."""
         frame = self.user_frame(depth + 1)
         return None if frame is None else site_of(frame)
+
+    def _learn(self, code: CodeType) -> bool:
+        self._kept.append(code)
+        skip = self._foreign[id(code)] = is_library(code.co_filename)
+        return skip
 
 
 def site_of(frame: FrameType) -> Site:
