@@ -77,8 +77,25 @@ def run(target: Target, arguments: Sequence[str], at_end: Callable[[Ending], Non
 
 def _at_end_here(at_end: Callable[[Ending], None], ending: Ending, process: int) -> None:
     """Call `at_end` in the process that was launched, not in a copy of it that the program forked."""
-    if os.getpid() == process:
+    if os.getpid() != process:
+        return
+    try:
         at_end(ending)
+    finally:
+        if type(ending.error) is KeyboardInterrupt:
+            _remember_interrupt()
+
+
+def _remember_interrupt() -> None:
+    """Have python die of SIGINT, as it does after an unhandled KeyboardInterrupt.
+
+    It keeps that in a flag that any `exec` of a string clears (Python/pythonrun.c, `run_eval_code_obj`), and every
+    dataclass defined in a module that `at_end` imports is such an `exec`. This one sets it again.
+    """
+    try:
+        exec("raise KeyboardInterrupt")
+    except KeyboardInterrupt:
+        pass
 
 
 def _prepare(target: Target, arguments: Sequence[str]) -> ModuleType:

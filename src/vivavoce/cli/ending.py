@@ -77,6 +77,8 @@ class Watched:
         if session is not None and session.stopped:
             self._say(f"stopped by --stop-on: {session.stopped}")
         write_card(report, self.stream)
+        for child in outcome.children:
+            self._say(_line(child))
 
     def _why_nothing(self) -> str:
         if self.lookout.fault is not None:
@@ -110,6 +112,14 @@ class Watched:
             self.stream.flush()
         except (OSError, ValueError):  # closed, or a terminal that has gone
             pass
+
+
+def _line(child: Outcome) -> str:
+    """A child process in a line: what was found in it, and how to read on."""
+    finding = child.verdict.primary
+    verdict = child.verdict.outcome if finding is None else f"{finding.slug}   {finding.severity}"
+    where = "" if child.path is None else f" · viva report {child.path.stem}"
+    return f"process {child.run.meta.get('pid', '')}: {verdict}{where}"
 
 
 def _family(outcome: Outcome) -> Iterator[Outcome]:

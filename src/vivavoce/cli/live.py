@@ -28,12 +28,18 @@ _GUARD = r"""exec 3<&0; (trap '' HUP INT TERM QUIT; read -r line <&3 || printf '
 class Status(Protocol):
     """What there is to say; `worst` is the slug of the gravest finding so far and `severity` its level."""
 
-    step: int | None
-    loss: float | None
-    gradient_norm: float | None
-    overhead: float | None
-    worst: str | None
-    severity: str | None
+    @property
+    def step(self) -> int | None: ...  # noqa: D102
+    @property
+    def loss(self) -> float | None: ...  # noqa: D102
+    @property
+    def gradient_norm(self) -> float | None: ...  # noqa: D102
+    @property
+    def overhead(self) -> float | None: ...  # noqa: D102
+    @property
+    def worst(self) -> str | None: ...  # noqa: D102
+    @property
+    def severity(self) -> str | None: ...  # noqa: D102
 
 
 class Source(Protocol):
