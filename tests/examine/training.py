@@ -44,9 +44,9 @@ class Training:
 
     def run(self) -> Run:
         self._register()
-        for step in range(self.steps):
+        for step in range(1, self.steps + 1):
             self._step(step)
-            if self.validation and (step + 1) % self.validate_every == 0:
+            if self.validation and step % self.validate_every == 0:
                 self._validate(step)
         signals = {key: (columns, steps, values) for key, (columns, steps, values) in self.rows.items()}
         return make_run(meta={"steps": self.steps}, entities=self._entities(), signals=signals, events=self.events)
@@ -78,7 +78,7 @@ class Training:
         values.append(row)
 
     def _step(self, step: int) -> None:
-        sampled = step < 5 or step % SAMPLED == 0
+        sampled = step <= 5 or step % SAMPLED == 0
         if self.zero_grad:
             self.optimizer.zero_grad()
         stale = float(any(p.grad is not None and bool((p.grad != 0).any()) for p in self._held()))
@@ -94,7 +94,7 @@ class Training:
         self._put(
             "step", ("optimizer", 0), ["backward_calls", "stale", "seconds"], step, [self.accumulate, stale, 0.01]
         )
-        if step == 0:
+        if step == 1:
             rates = [group["lr"] for group in self.optimizer.param_groups]
             self._put("learning_rate", ("optimizer", 0), list(range(len(rates))), step, rates)
         if sampled:

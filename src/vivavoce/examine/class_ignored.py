@@ -42,7 +42,7 @@ class ClassIgnored(Detector):
             or target.columns != predicted.columns
         ):
             return
-        targets, predictions = _late(target), _late(predicted)
+        targets, predictions = _late(target, run.steps), _late(predicted, run.steps)
         enough = (targets >= SEEN) & (targets >= SHARE * targets.sum())
         ignored = np.flatnonzero(enough & (predictions == 0))
         if len(ignored):
@@ -51,9 +51,10 @@ class ClassIgnored(Detector):
             yield RuledOut(self.slug, f"all {int(enough.sum())} classes seen are predicted")
 
 
-def _late(track: Track) -> NDArray[np.float64]:
-    half = len(track) // 2
-    return np.asarray(np.nansum(track.mean[half:] * track.counts[half:, None], axis=0))
+def _late(track: Track, steps: int) -> NDArray[np.float64]:
+    """The counts of the samples in the second half of the run; zero where it was not sampled."""
+    late = track.steps > steps // 2
+    return np.asarray(np.nansum(track.mean[late] * track.counts[late, None], axis=0))
 
 
 def _finding(

@@ -81,7 +81,7 @@ def _late(run: Run, clip: Clip) -> Finding:
         question=ClipAfterStep.question,
         title="Gradients are clipped after the step that used them",
         why=f"{clip.function} at {at(clip.site)} runs after the step at {step}: the step has already used the whole gradient.",
-        where=where(clip.site, first_step=0, last_step=max(0, run.steps - 1)),
+        where=where(clip.site, first_step=1, last_step=run.steps),
         evidence=(Evidence("clip threshold", clip.threshold),),
         remedies=(Remedy("clip-before-step", "order: backward, clip, step", f"move {at(clip.site)} before {step}"),),
     )
@@ -98,7 +98,7 @@ def _always(run: Run, clip: Clip, share: float, ratio: float, net: float) -> Fin
             f"{share:.0%} of the gradients were clipped to {clip.threshold:g} at {at(clip.site)}; their median norm is {ratio:,.0f} × "
             f"that, so the steps are {ratio:,.0f} × smaller than the learning rate says, and the loss does not fall."
         ),
-        where=where(clip.site, first_step=0, last_step=max(0, run.steps - 1)),
+        where=where(clip.site, first_step=1, last_step=run.steps),
         evidence=(
             Evidence("steps clipped", share, "fraction", ALWAYS, "nearly all"),
             Evidence("median norm over threshold", ratio, "×", FAR, "ten times"),

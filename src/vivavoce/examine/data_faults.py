@@ -72,7 +72,7 @@ def train_loader(run: Run) -> Loader | None:
 
 def _where(run: Run, step: int) -> Where:
     loader = train_loader(run)
-    return where(loader.site if loader else None, first_step=step, last_step=max(step, run.steps - 1))
+    return where(loader.site if loader else None, first_step=step, last_step=max(step, run.steps))
 
 
 def _broken(run: Run, step: int, count: float) -> Finding:

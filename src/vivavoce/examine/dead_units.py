@@ -60,7 +60,7 @@ def _finding(run: Run, worst: Share, dead: list[Share]) -> Finding:
         question=DeadUnits.question,
         title="Units never activate",
         why=why,
-        where=where(worst.module.site, layer=worst.module.name, first_step=worst.step, last_step=max(0, run.steps - 1)),
+        where=where(worst.module.site, layer=worst.module.name, first_step=worst.step, last_step=run.steps),
         evidence=(
             Evidence(
                 f"dead units of {worst.module.name}", worst.late, "fraction", MANY, "AUTOTRAINER, DeepDiagnosis: 70 %"

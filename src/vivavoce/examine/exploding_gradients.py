@@ -146,7 +146,7 @@ def _at_start(run: Run, optimizer: Optimizer, sensitivity: Sensitivity, norms: N
                 f"‖∂L/∂w‖·‖w‖/L of {name}", sensitivity.value, "", SENSITIVE, "measured: 0.1 … 9 on healthy networks"
             ),
         ),
-        (sensitivity.step, broken if broken is not None else max(0, run.steps - 1)),
+        (sensitivity.step, broken if broken is not None else run.steps),
         _step_limit(run, optimizer),
         0.97 if broken is not None else 0.85,
     )

@@ -85,7 +85,7 @@ def _finding(optimizer: Optimizer, fraction: float, run: Run) -> Finding:
         question=GradientsNotZeroed.question,
         title="Gradients are never cleared between steps",
         why=why,
-        where=where(optimizer.step_site, first_step=0, last_step=max(0, run.steps - 1)),
+        where=where(optimizer.step_site, first_step=1, last_step=run.steps),
         evidence=(
             Evidence(
                 "steps that began with old gradients", fraction, "fraction", STALE, "1 of 10 steps cleared is allowed"

@@ -47,8 +47,8 @@ def _better_than_luck(run: Run, progress: Progress) -> bool:
     site = progress.loss
     if site is None:
         return False
-    accuracy = run.series("train/accuracy", ("loss", site.id)).finite.mean
-    late = accuracy[len(accuracy) // 2 :]
+    accuracy = run.series("train/accuracy", ("loss", site.id)).finite
+    late = accuracy.mean[accuracy.steps > run.steps // 2]
     share, examples = _commonest(run, site.id)
     if not len(late) or not math.isfinite(share):
         return False
@@ -81,7 +81,7 @@ def _finding(run: Run, progress: Progress, half: float) -> Finding:
         title="The network does no better than guessing",
         why=(
             f"The loss stays at {half:.3f}, the level of a network that guesses {subject} ({level}{frequencies}): "
-            f"over {progress.last_step + 1:,} steps it learned nothing from its input."
+            f"over {progress.length:,} steps it learned nothing from its input."
         ),
         where=where(
             site.site if site else None,

@@ -116,7 +116,7 @@ def _finding(run: Run, optimizer: Optimizer, largest: float, harm: str, severity
         question=LearningRateTooHigh.question,
         title="The learning rate is too high",
         why=why[0].upper() + why[1:],
-        where=where(optimizer.site, first_step=0, last_step=max(0, run.steps - 1)),
+        where=where(optimizer.site, first_step=1, last_step=run.steps),
         evidence=(
             Evidence(
                 "update ratio ‖Δw‖/‖w‖, median weight",

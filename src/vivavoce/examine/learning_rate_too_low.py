@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
 from vivavoce.examine.progress import Progress
-from vivavoce.examine.reading import learning_rate, main_optimizer, weights_of, where, with_rate
+from vivavoce.examine.reading import Weights, learning_rate, main_optimizer, weights_of, where, with_rate
 from vivavoce.measure.robust import median
 from vivavoce.record.entities import Optimizer
 from vivavoce.record.run import Run
@@ -40,8 +40,16 @@ class LearningRateTooLow(Detector):
             yield RuledOut(self.slug, f"update ratio {update:.1e}")
         elif progress is not None and progress.learned and not progress.remaining >= LEFT:
             yield RuledOut(self.slug, f"the loss fell from {progress.start:.3g} to {progress.end:.3g}")
-        elif progress is not None and run.steps >= FEWEST_STEPS and update > 0 and _slow(progress):
+        elif progress is not None and update > 0 and _representative(run, optimizer, weights) and _slow(progress):
             yield _finding(run, optimizer, update, progress)
+
+
+def _representative(run: Run, optimizer: Optimizer, weights: Weights) -> bool:
+    """The samples speak for the run: it was long enough, and its later half was sampled or its rate never changed."""
+    if run.steps < FEWEST_STEPS:
+        return False
+    rates = run.series("learning_rate", ("optimizer", optimizer.id))
+    return bool(weights.steps[-1] > run.steps // 2) or len(rates) <= 1
 
 
 def _slow(progress: Progress) -> bool:
@@ -54,7 +62,7 @@ def _slow(progress: Progress) -> bool:
 def lengths_to_halve(progress: Progress) -> float:
     """Run lengths that halving the loss takes at the pace of the second half; infinite where it does not fall."""
     slope = progress.trend(0.5).slope
-    length = progress.last_step + 1
+    length = progress.length
     return 0.5 * progress.end / (-slope * length) if slope < 0 else math.inf
 
 
@@ -69,7 +77,7 @@ def _finding(run: Run, optimizer: Optimizer, update: float, progress: Progress) 
     )
     why = (
         f"A step changes the weights by {update:.0e} of their size (usual: 1e-3), and the loss went from "
-        f"{progress.start:.3g} to {progress.end:.3g} in {progress.last_step + 1:,} steps: {pace}."
+        f"{progress.start:.3g} to {progress.end:.3g} in {progress.length:,} steps: {pace}."
     )
     edit = with_rate(optimizer, better) if better else "raise the learning rate"
     return Finding(
@@ -79,7 +87,7 @@ def _finding(run: Run, optimizer: Optimizer, update: float, progress: Progress) 
         question=LearningRateTooLow.question,
         title="The learning rate is too low",
         why=why,
-        where=where(optimizer.site, first_step=0, last_step=progress.last_step),
+        where=where(optimizer.site, first_step=1, last_step=progress.last_step),
         evidence=(
             Evidence("update ratio ‖Δw‖/‖w‖, median weight", update, "", SMALL, "TheDeepChecker (log10 < −4)"),
             Evidence("loss left", progress.remaining, "fraction", LEFT, "of the start or of chance level"),

@@ -85,7 +85,7 @@ def _finding(run: Run, site: Loss, reason: str, edit: str) -> Finding:
         question=LossOutputMismatch.question,
         title="The output layer and the loss do not fit together",
         why=f"{operation} stands right before {site.function} at {at(site.site)}: {reason}.",
-        where=where(site.site, first_step=0, last_step=max(0, run.steps - 1)),
+        where=where(site.site, first_step=1, last_step=run.steps),
         evidence=(
             Evidence("last operation before the loss", site.prediction_op, "", None, "the graph of the first loss"),
         ),

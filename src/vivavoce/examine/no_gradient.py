@@ -126,7 +126,7 @@ def _finding(
             layer=layer_of(silent[0]),
             parameter=silent[0].name,
             first_step=silent[0].first_step,
-            last_step=max(0, run.steps - 1),
+            last_step=run.steps,
         ),
         evidence=(
             Evidence(

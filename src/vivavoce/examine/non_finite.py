@@ -100,7 +100,7 @@ def _finding(run: Run, step: int, event: Event | None, broken: int, total: int) 
             layer=module.name if module else None,
             parameter=names[0] if names else None,
             first_step=step,
-            last_step=max(step, run.steps - 1),
+            last_step=max(step, run.steps),
             file=site.file if site else None,
             line=site.line if site else None,
         ),

@@ -67,7 +67,7 @@ def _finding(run: Run, site: Loss, limits: tuple[float, float], targets: tuple[f
             f"The last operation before {site.function} at {at(site.site)} is {operation}, which gives {limits[0]:g} to {limits[1]:g}; "
             f"the targets of a batch go from {targets[0]:.3g} to {targets[1]:.3g}."
         ),
-        where=where(site.site, first_step=0, last_step=max(0, run.steps - 1)),
+        where=where(site.site, first_step=1, last_step=run.steps),
         evidence=(
             Evidence("lowest target", targets[0], "", limits[0], f"range of {operation}"),
             Evidence("highest target", targets[1], "", limits[1], f"range of {operation}"),

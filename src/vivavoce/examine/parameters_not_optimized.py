@@ -111,7 +111,7 @@ def _finding(
             layer=layer_of(missing[0]),
             parameter=missing[0].name,
             first_step=missing[0].first_step,
-            last_step=max(0, run.steps - 1),
+            last_step=run.steps,
         ),
         evidence=(
             Evidence(

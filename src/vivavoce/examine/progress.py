@@ -37,7 +37,8 @@ class Progress:
     """The course of the main loss. Levels are medians, in the unit of the loss; `steps` and `levels` have shape (blocks,).
 
     `chance` is the loss of the best constant prediction, where it is known; `function` the loss function's name, ""
-    where the loss was computed by hand; `noise` the standard deviation of one row about its level near the end.
+    where the loss was computed by hand; `noise` the standard deviation of one row about its level near the end; `length` the
+    number of steps of the run.
     """
 
     function: str
@@ -48,6 +49,7 @@ class Progress:
     rows: int
     end_rows: int
     last_step: int
+    length: int
     steps: NDArray[np.float64]
     levels: NDArray[np.float64]
     chance: float | None = None
@@ -116,7 +118,7 @@ class Progress:
         """One plain sentence about the course of the loss."""
         verb = "fell" if self.end < self.start else "rose"
         chance = f" (chance level {self.chance:.3g})" if self.chance is not None else ""
-        return f"The training loss {verb} from {self.start:.3g} to {self.end:.3g}{chance} over {self.last_step + 1:,} steps."
+        return f"The training loss {verb} from {self.start:.3g} to {self.end:.3g}{chance} over {self.length:,} steps."
 
     def trend(self, fraction: float = 1.0) -> Trend:
         """The robust trend of the block levels over the last `fraction` of the blocks, per step."""
@@ -155,6 +157,7 @@ def _progress(series: Series, site: Loss | None, run: Run) -> Progress:
         rows=rows,
         end_rows=end_rows,
         last_step=int(series.steps[-1]),
+        length=max(run.steps, 1),
         steps=steps,
         levels=levels,
         chance=chance_level(run, site) if site else None,

@@ -60,7 +60,7 @@ def _finding(run: Run, worst: Share, progress: Progress, stuck: bool) -> Finding
             f"{worst.late:.0%} of the outputs of {worst.module.name} ({worst.module.class_name}) lie at the ends of its range "
             f"{begun}, where its derivative is below 2 % of its largest, and {course}."
         ),
-        where=where(worst.module.site, layer=worst.module.name, first_step=worst.step, last_step=max(0, run.steps - 1)),
+        where=where(worst.module.site, layer=worst.module.name, first_step=worst.step, last_step=run.steps),
         evidence=(
             Evidence(
                 f"saturated outputs of {worst.module.name}",

@@ -59,7 +59,7 @@ def _agrees(validation: Validation) -> bool:
 
 def _finding(progress: Progress, fall: float, validation: Validation | None) -> Finding:
     both = "training and validation loss were" if validation else "the training loss was"
-    steps = progress.last_step + 1
+    steps = progress.length
     why = (
         f"When the training ended after {steps:,} steps {both} still falling, by {fall:.0%} in the last third, "
         f"and {progress.remaining:.0%} of it is left ({progress.end:.3g} of {progress.reference:.3g})."

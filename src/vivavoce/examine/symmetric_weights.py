@@ -49,7 +49,7 @@ def _finding(run: Run, weights: Weights, layers: list[str]) -> Finding:
             f"{len(layers)} of {len(weights.parameters)} weight matrices are all zero at the first step ({some(layers)}): their units "
             f"compute the same and receive the same gradient, or none, so they never become different."
         ),
-        where=where(None, layer=layers[0], first_step=int(weights.steps[0]), last_step=max(0, run.steps - 1)),
+        where=where(None, layer=layers[0], first_step=int(weights.steps[0]), last_step=run.steps),
         evidence=(
             Evidence(
                 "weight matrices that start at zero", float(len(layers)), "count", float(FEWEST), "one may be meant"

@@ -60,7 +60,7 @@ def _finding(run: Run, site: Loss) -> Finding:
             f"{site.function} at {at(site.site)} is given predictions {site.prediction_shape} and targets {site.target_shape}: every "
             f"prediction is compared with every target, so the best the network can do is to predict their mean."
         ),
-        where=where(site.site, first_step=0, last_step=max(0, run.steps - 1)),
+        where=where(site.site, first_step=1, last_step=run.steps),
         evidence=(
             Evidence("shape of the predictions", str(site.prediction_shape)),
             Evidence("shape of the targets", str(site.target_shape)),

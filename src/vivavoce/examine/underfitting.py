@@ -87,7 +87,7 @@ def _finding(progress: Progress, left: float, limit: str, confidence: float) -> 
             f"The training loss is flat at {progress.end:.3g}, {left:.0%} of what a constant prediction gives "
             f"({progress.chance:.3g}){cause}."
         ),
-        where=where(progress.loss.site if progress.loss else None, first_step=0, last_step=progress.last_step),
+        where=where(progress.loss.site if progress.loss else None, first_step=1, last_step=progress.last_step),
         evidence=(
             Evidence("training loss / chance level", left, "fraction", LEFT, "below it the data may hold no more"),
         ),

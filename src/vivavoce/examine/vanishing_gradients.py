@@ -77,7 +77,7 @@ def _finding(
             layer=layer_of(first),
             parameter=first.name,
             first_step=int(weights.steps[0]),
-            last_step=max(0, run.steps - 1),
+            last_step=run.steps,
         ),
         evidence=(
             Evidence(

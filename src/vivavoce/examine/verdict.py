@@ -79,9 +79,16 @@ def _grave(finding: Finding) -> bool:
     return finding.severity != "note"
 
 
-def _folded(found: Sequence[Finding], detectors: Iterable[type[Detector]]) -> list[Finding]:
-    """Findings without those that a found cause explains; each cause lists them, and their own symptoms, under it."""
-    explains = {detector.slug: detector.explains for detector in detectors}
+def _folded(found: Sequence[Finding], detectors: Sequence[type[Detector]]) -> list[Finding]:
+    """Findings without those that a found cause explains; each cause lists them, and their own symptoms, under it.
+
+    A detector explains only what comes after it in the catalogue, so that no two findings make each other vanish.
+    """
+    order = [detector.slug for detector in detectors]
+    explains = {
+        detector.slug: tuple(s for s in detector.explains if s in order[i + 1 :])
+        for i, detector in enumerate(detectors)
+    }
     by_slug: dict[str, list[Finding]] = {}
     for finding in found:
         by_slug.setdefault(finding.slug, []).append(finding)

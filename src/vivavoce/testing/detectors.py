@@ -123,7 +123,7 @@ def classifier(
     `transform` is applied to every track.
     """
     rng = np.random.default_rng(seed)
-    when = np.arange(steps)
+    when = np.arange(1, steps + 1)
     sampled = np.unique(np.concatenate([when[:5], when[::10]]))
     ids = list(range(2 * layers))
     course = floor + (start - floor) * np.exp(-when / (steps / 6))
@@ -151,7 +151,7 @@ def classifier(
         data.append(("clip", ("clip", 0), ["norm_before"], when, np.linalg.norm(gradient, axis=1)))
     if validation:
         passes = when[steps // 20 :: max(1, steps // 20)]
-        level = 1.2 * course[passes] * np.exp(0.02 * rng.standard_normal(len(passes)))
+        level = 1.2 * course[passes - 1] * np.exp(0.02 * rng.standard_normal(len(passes)))
         rows = np.column_stack([level, 0.1 * level, np.full_like(level, 4), np.full_like(level, 400), 1 - level / 3])
         data.append(("val/loss", ("loss", 2), ["loss", "deviation", "batches", "examples", "accuracy"], passes, rows))
     tracks = [transform(make_track(*row)) for row in data]  # type: ignore[arg-type]
