@@ -38,6 +38,7 @@ class Hooks:
     before_step: Callable[[Tensor], None] | None = None  # after clipping
     step: Callable[[Tensor], None] | None = None  # in place of optimizer.step()
     after_step: Callable[[Tensor], None] | None = None  # the loss
+    busy: Callable[[], bool] | None = None  # whether a thread of the arm is at work; a block goes on until it is not
 
 
 PLAIN = Hooks()
@@ -52,7 +53,7 @@ class Block:
 
 
 def run_block(training: Training, hooks: Hooks, steps: int, out: object) -> Block:
-    """Train for `UNTIMED_STEPS` + `steps` steps and time the latter. `out` is where the loop prints."""
+    """Train for `UNTIMED_STEPS` + `steps` steps (more while the arm is busy), time the latter. The loop prints to `out`."""
     last = training.steps_done + UNTIMED_STEPS + steps
     first = training.steps_done + UNTIMED_STEPS
     started = (0.0, 0.0)
@@ -66,9 +67,10 @@ def run_block(training: Training, hooks: Hooks, steps: int, out: object) -> Bloc
             training.steps_done += 1
             if training.steps_done == first:
                 started = (time.perf_counter(), time.process_time())
-            elif training.steps_done == last:
-                wall = time.perf_counter() - started[0]
-                return Block(wall / steps, (time.process_time() - started[1]) / steps)
+            elif training.steps_done >= last and not (hooks.busy is not None and hooks.busy()):
+                taken = training.steps_done - first
+                wall, processor = time.perf_counter() - started[0], time.process_time() - started[1]
+                return Block(wall / taken, processor / taken)
 
 
 def _step(training: Training, hooks: Hooks, inputs: Tensor, targets: Tensor, out: object) -> None:
