@@ -14,8 +14,8 @@ import numpy as np
 from vivavoce.record.tracks import Floats, Series
 from vivavoce.report import words
 from vivavoce.report.axes import Axis, step_axis, value_axis
+from vivavoce.report.figures import Curve, LinePlot
 from vivavoce.report.markup import Html, element, join
-from vivavoce.report.plots import Curve, LinePlot
 from vivavoce.report.reduce import bucketed
 from vivavoce.report.table import Column, data_table
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from vivavoce.report import words
 from vivavoce.report.axes import step_axis
+from vivavoce.report.figures import MapPlot, MapRow
 from vivavoce.report.markup import Html, element
-from vivavoce.report.plots import MapPlot, MapRow
 from vivavoce.report.png import encode
 from vivavoce.report.table import table
 

@@ -12,9 +12,9 @@ from typing import Any, TextIO
 from vivavoce.examine.finding import SEVERITIES
 from vivavoce.report import words
 from vivavoce.report.charts import line_plot
+from vivavoce.report.figures import LinePlot, Plot, Plots
 from vivavoce.report.heatmap import heat_map
 from vivavoce.report.markup import Html, element, join
-from vivavoce.report.plots import LinePlot, Plot, Plots
 from vivavoce.report.schema import EvidenceData, FindingData, Report, RunData
 from vivavoce.report.table import table
 
@@ -89,6 +89,9 @@ def _verdict(report: Report) -> Html:
         element("h1", words.headline(report)),
         element("p", finding["why"] if finding else report["reason"], class_="lead"),
         _others(report, finding),
+        None
+        if report["run"]["state"] == "finished"
+        else element("p", words.sentence(words.state(report["run"])) + "."),
         element("dl", *(_figure(name, value) for name, value in _figures(report)), class_="figures"),
         element("div", element("h2", "Next"), *map(_command, _commands(report)), class_="next"),
         id_="verdict",

@@ -3,98 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vivavoce.record.run import Run
-from vivavoce.record.tracks import Floats, Integers, Series, Track
+from vivavoce.record.tracks import Floats, Series, Track
 from vivavoce.report.build import longest_series
-from vivavoce.report.reduce import bucketed, smoothed, thinned
+from vivavoce.report.figures import Curve, LinePlot, Plots
+from vivavoce.report.maps import gradient_map, parameter_columns, parameter_names
+from vivavoce.report.reduce import smoothed, thinned
 from vivavoce.report.schema import FindingData, Report
 
 POINTS_PER_CURVE = 1000  # two a pixel column of a wide page; a band of minimum and maximum doubles them
 SMOOTHING_PARTS = 50  # the smoothed loss averages a fiftieth of the run
+SMOOTHED_FROM = 250  # rows: fewer are read as they are
+ROWS_SMOOTHED = 4_000  # rows that the mean is taken over: more would not be seen
 CURVES_OF_FINDING = 3  # the one that the finding names, and the extremes
 POINTS_PER_PARAMETER = 400
 CURVES_IN_COLOUR = 6  # as many as can be told apart; the others are drawn in grey
 CURVES_IN_GREY = 40
 POINTS_PER_GREY_CURVE = 120
-MAP_CELLS = 20_000
-MAP_COLUMNS = 200
-MAP_ROWS = 100
 LOG_FROM_RATIO = 100.0  # values that span more than this are first shown on a logarithmic axis
 
 # A guide, not a law. TheDeepChecker: log10 of mean |Δw| / |w| in [−4, −1].
 USUAL_UPDATE_RATIO = (1e-4, 1e-1)
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A line: its name, its rows, and how it is drawn.
-
-    `band` also fills the space between minimum and maximum; `faint` draws it in the background; `stairs` holds each
-    value until the next. `colour` is an index into the palette, None for grey.
-    """
-
-    name: str
-    series: Series
-    colour: int | None
-    band: bool = False
-    faint: bool = False
-    stairs: bool = False
-
-
-@dataclass(frozen=True)
-class LinePlot:
-    """Curves over steps. `unit` names the vertical axis; `guide` is a range of values to shade, with its label."""
-
-    key: str
-    title: str
-    note: str
-    unit: str
-    curves: tuple[Curve, ...]
-    log: bool = False
-    both_scales: bool = False
-    fraction: bool = False
-    guide: tuple[float, float, str] | None = None
-    span: tuple[int, int] | None = None  # steps to shade
-    marks: tuple[tuple[int, str], ...] = ()  # (step, label)
-
-
-@dataclass(frozen=True)
-class MapRow:
-    """A row of the map: a parameter, or several neighbours of a large network together."""
-
-    name: str
-    values: Floats  # shape (columns,); NaN where nothing was recorded, −1 where there was no gradient
-    nonfinite: NDArray[np.bool_]  # shape (columns,)
-    first_nonfinite: int | None
-
-
-@dataclass(frozen=True)
-class MapPlot:
-    """A map of parameters × steps. `edges` are the first steps of the columns, shape (columns,)."""
-
-    key: str
-    title: str
-    note: str
-    unit: str
-    rows: tuple[MapRow, ...]
-    edges: Integers
-    last: int
-
-
-Plot = LinePlot | MapPlot
-
-
-@dataclass(frozen=True)
-class Plots:
-    """The plots of a report: those that always stand there, and one (or None) for each finding, in their order."""
-
-    general: tuple[Plot, ...] = ()
-    by_finding: tuple[LinePlot | None, ...] = ()
 
 
 def select_plots(run: Run, report: Report) -> Plots:
@@ -128,13 +61,13 @@ def loss_plot(run: Run) -> LinePlot | None:
 
 def _loss_curves(run: Run) -> Iterable[Curve]:
     raw = run.train_loss
+    smooth = len(raw) >= SMOOTHED_FROM
     if len(raw):
-        yield Curve("training, as recorded", thinned(raw, POINTS_PER_CURVE), 0, band=True, faint=True)
-        window = max(2, min(len(raw), 4 * POINTS_PER_CURVE) // SMOOTHING_PARTS)
-        if len(raw) > SMOOTHING_PARTS:
-            rows = round(window * len(raw) / min(len(raw), 4 * POINTS_PER_CURVE))
-            mean = smoothed(thinned(raw, 4 * POINTS_PER_CURVE), window)
-            yield Curve(f"training, mean of {rows:,} steps", thinned(mean, POINTS_PER_CURVE), 0)
+        yield Curve("training, as recorded", thinned(raw, POINTS_PER_CURVE), 0, band=True, faint=smooth)
+    if smooth:
+        rows = thinned(raw, ROWS_SMOOTHED)
+        mean = smoothed(rows, len(rows) // SMOOTHING_PARTS)
+        yield Curve(f"training, mean of {len(raw) // SMOOTHING_PARTS:,} steps", thinned(mean, POINTS_PER_CURVE), 0)
     validation = longest_series(run, "val/loss", "loss")
     if len(validation):
         yield Curve("validation", thinned(validation, POINTS_PER_CURVE), 1)
@@ -235,68 +168,6 @@ def _level(series: Series) -> float:
     return float(np.median(values)) if len(values) else float("nan")
 
 
-def parameter_names(run: Run) -> dict[str | int, str]:
-    """Names by id, with the model in front where there are several."""
-    several = len(run.models) > 1
-    return {
-        parameter.id: f"{run.models[parameter.model].name}: {parameter.name}"
-        if several and parameter.model in run.models
-        else parameter.name
-        for parameter in run.parameters.values()
-    }
-
-
-def gradient_map(run: Run) -> MapPlot | None:
-    """The norm of each parameter's gradient over the steps; neighbours share a row in a network of very many."""
-    columns = _parameter_columns(run)
-    if not columns:
-        return None
-    first = min(int(track.steps[0]) for track, _ in columns)
-    last = max(int(track.steps[-1]) for track, _ in columns)
-    width = min(MAP_COLUMNS, last - first + 1)
-    share = -(-len(columns) // MAP_ROWS)
-    names = parameter_names(run)
-    rows = tuple(
-        _map_row(columns[start : start + share], names, first, last, width) for start in range(0, len(columns), share)
-    )
-    edges = first + -(-np.arange(width) * (last - first + 1) // width)
-    note = "Each row is a parameter, each column a range of steps; the colour is the largest gradient norm in it. "
-    note += "Between recorded steps the last colour holds."
-    if share > 1:
-        note += f" Up to {share} neighbouring parameters share a row."
-    return MapPlot("gradient-map", "Gradient map", note, "gradient norm", rows, edges, last)
-
-
-def _parameter_columns(run: Run) -> list[tuple[Track, str | int]]:
-    tracks = [track for track in run.tracks("gradient_norm") if len(track)]
-    return [(track, label) for track in tracks for label in track.columns]
-
-
-def _map_row(
-    members: list[tuple[Track, str | int]], names: dict[str | int, str], first: int, last: int, width: int
-) -> MapRow:
-    values = np.full(width, np.nan)
-    bad = np.zeros(width, dtype=np.bool_)
-    failures = []
-    for track, label in members:
-        series = track.column(label)
-        numbers, reduced = bucketed(series, first, last, width)
-        held = _held_between(numbers, width)
-        recorded = held >= 0
-        values[recorded] = np.fmax(values[recorded], reduced.maximum[held[recorded]])
-        bad[recorded] |= reduced.nonfinite[held[recorded]] > 0
-        failures += [series.first_nonfinite] if series.first_nonfinite is not None else []
-    name = names.get(members[0][1], str(members[0][1])) + (f" + {len(members) - 1}" if len(members) > 1 else "")
-    return MapRow(name, values, bad, min(failures, default=None))
-
-
-def _held_between(numbers: Integers, width: int) -> Integers:
-    """For each column the row recorded in it, or else the last one before it; −1 before the first and after the last."""
-    held = np.searchsorted(numbers, np.arange(width), side="right") - 1
-    held[numbers[-1] + 1 :] = -1
-    return held.astype(np.int64)
-
-
 def finding_plot(run: Run, report: Report, index: int) -> LinePlot | None:
     """The plot that shows a finding, with its steps shaded; None where none would help."""
     finding = report["findings"][index]
@@ -336,19 +207,8 @@ def _for_finding(plot: LinePlot, finding: FindingData, index: int, end: int) -> 
     where = finding["where"]
     first, last = where["first_step"], where["last_step"]
     span = None if first is None else (first, end if last is None else last)
-    return LinePlot(
-        f"finding-{index + 1}-{plot.key}",
-        plot.title,
-        "The shaded steps are those of the finding." if span else "",
-        plot.unit,
-        plot.curves,
-        plot.log,
-        False,
-        plot.fraction,
-        plot.guide,
-        span,
-        plot.marks,
-    )
+    note = "The shaded steps are those of the finding." if span else ""
+    return replace(plot, key=f"finding-{index + 1}-{plot.key}", note=note, both_scales=False, span=span)
 
 
 def _gradient_plot(run: Run, finding: FindingData) -> LinePlot | None:
@@ -356,7 +216,7 @@ def _gradient_plot(run: Run, finding: FindingData) -> LinePlot | None:
     names = parameter_names(run)
     wanted = finding["where"]["parameter"]
     every: dict[str, Series] = {}
-    for track, label in _parameter_columns(run):
+    for track, label in parameter_columns(run):
         series = track.column(label)
         every[names.get(label, str(label))] = series.where(~(series.mean <= 0))
     curves = _picked(every, {wanted} if wanted else set(), CURVES_OF_FINDING)
