@@ -212,6 +212,12 @@ def test_off_means_no_session(tmp_path: Path, way: str) -> None:
     assert (done.stdout, done.stderr) == ("ran\n", "")
 
 
+def test_a_module_of_the_users_own_does_not_stand_in_for_ours(tmp_path: Path) -> None:
+    (tmp_path / "rich.py").write_text("x = 'mine'\n")
+    assert "viva ▸ guessing" in fake(tmp_path, "finding").stderr
+    assert fake(tmp_path, "finding", script="import rich; print(rich.x)").stdout.startswith("mine\n")
+
+
 def test_closed_stderr_is_survived(tmp_path: Path) -> None:
     done = fake(tmp_path, "finding", script="import torch, sys; sys.stderr.close(); print('ran')")
     assert done.returncode == 0

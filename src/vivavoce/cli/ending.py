@@ -27,6 +27,7 @@ class Watched:
         self.stream: TextIO | None = sys.stderr  # the script may replace or close sys.stderr
         self.lookout = Lookout(settings, command)
         self.live: Any = None
+        self.path = sys.path[0 if sys.flags.safe_path else 1 :]  # where our own imports come from
 
     def start(self) -> None:
         """Wait for torch; draw the live line where there is a terminal for it."""
@@ -50,6 +51,7 @@ class Watched:
 
     def _conclude(self, ending: Ending) -> bool:
         _flush(sys.stdout)
+        sys.path[:0] = self.path  # the script is over: a rich.py of the user's own must not stand in for the library
         outcome = self.lookout.finish(ending.exit_code, ending.error)
         report = self._report(outcome, ending)
         if self.settings.json is not None and not self.settings.rank:
