@@ -44,10 +44,9 @@ HEALTHY = {
 }
 
 
-@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("name", HEALTHY)
-def test_no_false_alarm(name, seed):
-    verdict = examine(HEALTHY[name](seed))
+def test_no_false_alarm(name):
+    verdict = examine(HEALTHY[name](0))
     assert verdict.outcome == "healthy", verdict
 
 

@@ -15,12 +15,11 @@ from vivavoce.examine.reading import (
     Weights,
     first_nonfinite,
     learning_rate,
-    main_optimizer,
+    stepped_optimizers,
     weights_of,
     where,
     with_rate,
 )
-from vivavoce.measure.robust import median
 from vivavoce.record.entities import Optimizer
 from vivavoce.record.run import Run
 
@@ -41,13 +40,16 @@ class LearningRateTooHigh(Detector):
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Large updates and harm together; either alone is not enough."""
-        optimizer = main_optimizer(run)
-        weights = weights_of(run, optimizer) if optimizer else None
-        if optimizer is None or weights is None:
+        sizes = {}
+        for candidate in stepped_optimizers(run):
+            weights = weights_of(run, candidate)
+            size = largest_update(weights) - decay_update(candidate) if weights else math.nan
+            if math.isfinite(size) and size > 0:
+                sizes[candidate.id] = size
+        if not sizes:
             return
-        largest = largest_update(weights) - decay_update(optimizer)
-        if not math.isfinite(largest) or largest < 0:
-            return
+        optimizer = run.optimizers[max(sizes, key=lambda id: sizes[id])]
+        largest = sizes[optimizer.id]
         if sensitive_start(run, optimizer):
             yield RuledOut(self.slug, "the gradient was out of proportion before the first update")
             return
@@ -55,7 +57,7 @@ class LearningRateTooHigh(Detector):
         if harm:
             yield _finding(run, optimizer, largest, harm, severity)
         else:
-            yield RuledOut(self.slug, f"update ratio {median(weights.typical_update):.1e}, at most {largest:.1e}")
+            yield RuledOut(self.slug, f"a step changed the weights by {largest:.1e} of their size at most")
 
 
 def largest_update(weights: Weights) -> float:

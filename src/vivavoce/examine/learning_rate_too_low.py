@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
 from vivavoce.examine.progress import Progress
-from vivavoce.examine.reading import Weights, learning_rate, main_optimizer, weights_of, where, with_rate
+from vivavoce.examine.reading import Weights, learning_rate, stepped_optimizers, weights_of, where, with_rate
 from vivavoce.measure.robust import median
 from vivavoce.record.entities import Optimizer
 from vivavoce.record.run import Run
@@ -29,13 +29,17 @@ class LearningRateTooLow(Detector):
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Small updates and little progress together; fine-tuning that learns and converged runs lack the second."""
-        optimizer, progress = main_optimizer(run), Progress.of(run)
-        weights = weights_of(run, optimizer) if optimizer else None
-        if optimizer is None or weights is None:
+        progress = Progress.of(run)
+        updates = {}
+        for candidate in stepped_optimizers(run):
+            sampled = weights_of(run, candidate)
+            typical = median(sampled.typical_update) if sampled else math.nan
+            if math.isfinite(typical):
+                updates[candidate.id] = typical
+        if not updates:
             return
-        update = median(weights.typical_update)
-        if not math.isfinite(update):
-            return
+        optimizer = run.optimizers[max(updates, key=lambda id: updates[id])]
+        weights, update = weights_of(run, optimizer), updates[optimizer.id]
         if update >= SMALL:
             yield RuledOut(self.slug, f"update ratio {update:.1e}")
         elif progress is not None and progress.learned and not progress.remaining >= LEFT:
@@ -44,9 +48,9 @@ class LearningRateTooLow(Detector):
             yield _finding(run, optimizer, update, progress)
 
 
-def _representative(run: Run, optimizer: Optimizer, weights: Weights) -> bool:
+def _representative(run: Run, optimizer: Optimizer, weights: Weights | None) -> bool:
     """The samples speak for the run: it was long enough, and its later half was sampled or its rate never changed."""
-    if run.steps < FEWEST_STEPS:
+    if weights is None or run.steps < FEWEST_STEPS:
         return False
     rates = run.series("learning_rate", ("optimizer", optimizer.id))
     return bool(weights.steps[-1] > run.steps // 2) or len(rates) <= 1

@@ -22,8 +22,10 @@ BLOCKS = 24  # blocks that the loss is cut into for trends: enough for a Mann–
 END_FRACTION = 0.1  # of the rows: the "end" of a run; at least END_ROWS
 END_ROWS = 5  # rows
 START_ROWS = 3  # rows: the loss often falls within the first ten
+START_NOISE = 2.0  # standard deviations of a row: the start is a level of `START_ROWS` rows, or of a single one
 LEARNED = 0.1  # fraction of the start or chance level that a loss must fall to count as learning at all
 SIGNIFICANT = 4.0  # standard errors: 1 false call in 16,000 for normal noise, and loss noise has heavier tails
+RIVAL_SHARE = 0.1  # of the calls of the main backward site: what is called less often is no player's own loss
 CLASSIFICATION = frozenset({"cross_entropy", "nll_loss"})
 BINARY = frozenset({"binary_cross_entropy", "binary_cross_entropy_with_logits"})
 SQUARED = frozenset({"mse_loss"})
@@ -96,9 +98,9 @@ class Progress:
 
     @property
     def rose(self) -> bool:
-        """The end level lies above the start by more than `LEARNED` of it and more than noise explains."""
+        """The end level lies above the start by more than `LEARNED` of it and more than the noise of both explains."""
         rise = self.end - self.start
-        return rise > LEARNED * abs(self.start) and rise > SIGNIFICANT * self.error
+        return rise > LEARNED * abs(self.start) and rise > max(SIGNIFICANT * self.error, START_NOISE * self.noise)
 
     @property
     def had_room(self) -> bool:
@@ -167,9 +169,17 @@ def _progress(series: Series, site: Loss | None, run: Run) -> Progress:
 
 
 def _players(run: Run) -> int:
-    """Optimizers that stepped: with two or more, losses may be those of opponents."""
-    stepped = {track.owner for track in run.tracks("step") if len(track)}
-    return max(1, len(stepped))
+    """Parties with losses and optimizers of their own, as in adversarial training: what one wins another may lose.
+
+    Several optimizers that share one loss are one player, and so are several losses of one optimizer.
+    """
+    optimizers = {track.owner for track in run.tracks("step") if len(track)}
+    calls: dict[object, int] = {}
+    for track in run.tracks("train/loss"):
+        calls[track.owner] = calls.get(track.owner, 0) + int(track.counts.sum())
+    most = max(calls.values(), default=0)
+    losses = [owner for owner, count in calls.items() if count >= RIVAL_SHARE * most]
+    return max(1, min(len(optimizers), len(losses)))
 
 
 def block_levels(

@@ -99,11 +99,17 @@ def optimizer_track(run: Run, name: str, optimizer: Optimizer) -> Track | None:
 
 def main_optimizer(run: Run) -> Optimizer | None:
     """The optimizer with the most scalars among those that stepped."""
-    stepped = {track.owner[1] for track in run.tracks("gradient_norm") if track.owner and len(track)}
-    candidates = [run.optimizers[id] for id in sorted(stepped) if id in run.optimizers]
     return max(
-        candidates, key=lambda o: scalars([run.parameters[i] for i in held(o) if i in run.parameters]), default=None
+        stepped_optimizers(run),
+        key=lambda o: scalars([run.parameters[i] for i in held(o) if i in run.parameters]),
+        default=None,
     )
+
+
+def stepped_optimizers(run: Run) -> list[Optimizer]:
+    """The optimizers whose gradients were recorded, in the order they were made."""
+    ids = {track.owner[1] for track in run.tracks("gradient_norm") if track.owner and len(track)}
+    return [run.optimizers[id] for id in sorted(ids) if id in run.optimizers]
 
 
 def held(optimizer: Optimizer) -> list[int]:

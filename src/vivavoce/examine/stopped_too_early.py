@@ -15,6 +15,7 @@ FEWEST_ROWS = 10  # recorded losses
 LEFT = 0.35  # fraction of the start or of chance level: below it most is learned, and every run ends a little early
 STILL_FALLING = 0.1  # fraction of the level lost in the last third
 FALLING_Z = -2.3  # Mann–Kendall statistic, one-sided 1 %
+AT_BEST = 1.25  # times the best level: above it the loss comes back from somewhere, a second task for instance
 WELL_ENOUGH = 0.9  # validation accuracy
 
 
@@ -36,6 +37,8 @@ class StoppedTooEarly(Detector):
             yield RuledOut(self.slug, f"{progress.remaining:.0%} of the loss is left")
         elif fall < STILL_FALLING or progress.trend(0.5).z > FALLING_Z:
             yield RuledOut(self.slug, "the loss had stopped falling")
+        elif progress.end > AT_BEST * progress.best:
+            yield RuledOut(self.slug, f"the loss had been lower before ({progress.best:.3g})")
         elif validation is None or _agrees(validation):
             yield _finding(progress, fall, validation)
 

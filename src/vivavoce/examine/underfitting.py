@@ -16,7 +16,7 @@ from vivavoce.record.run import Run
 FEWEST_STEPS = 100  # steps: earlier, a flat loss may be the plateau before the fall
 LEFT = 0.5  # fraction of chance level: below it the data may simply hold no more
 POOR = 0.85  # fraction of chance level: above it hardly anything was learned
-FLAT = 0.03  # fraction of the level that the last third may still fall
+FLAT = 0.03  # fraction of the level that a third of the run may still bring
 FALLING_Z = -2.3  # Mann–Kendall statistic, one-sided 1 %: such a loss is slow, not flat
 MOVING = 1e-4  # ‖Δw‖/‖w‖: below it the learning rate is the question, not the capacity (TheDeepChecker)
 DECAY = 0.05  # weight_decay; in use: 1e-5 … 1e-2 with SGD and Adam. AdamW's is scaled by the learning rate
@@ -49,11 +49,10 @@ class Underfitting(Detector):
 
 
 def _flat(progress: Progress) -> bool:
-    if progress.trend(0.5).z < FALLING_Z:
-        return False
-    trend = progress.trend(1 / 3)
+    """No significant fall in the second half, or one too small to speak of."""
+    trend = progress.trend(0.5)
     fall = -trend.slope * (progress.steps[-1] - progress.steps[0]) / 3
-    return math.isfinite(fall) and abs(fall) < max(FLAT * progress.end, 2 * progress.error)
+    return trend.z > FALLING_Z or (math.isfinite(fall) and fall < FLAT * progress.end)
 
 
 def _moving(run: Run) -> bool:
