@@ -97,7 +97,8 @@ class Trainer:
         torch.manual_seed(self.args.seed)
         self.create_optimizer_and_scheduler()
         loader = DataLoader(self.train_dataset, batch_size=self.args.batch_size, shuffle=True)
-        for self.state.epoch in range(self.args.epochs):
+        for epoch in range(self.args.epochs):
+            self.state.epoch = epoch
             for batch in loader:
                 loss = self.training_step(self._prepare(batch))
                 self.state.step += 1

@@ -71,7 +71,7 @@ for _ in range(15):
     closure()
     optimizer.step(closure)
     optimizer.zero_grad()
-show("sam", model, [s for s in optimizer.base.state.values()])
+show("sam", model, list(optimizer.base.state.values()))
 
 lookahead = Lookahead(torch.optim.Adam(model.parameters(), lr=1e-2))
 for _ in range(12):
