@@ -1,4 +1,4 @@
-"""Regression with targets of the order of a thousandth: the loss is about 1e-7 and that is fine."""
+"""Regression with targets of the order of a thousandth: the loss is about 1e-8 and that is fine."""
 
 import argparse
 
@@ -24,15 +24,12 @@ def main():
     x_train, x_test, y_train, y_test = x[:1000], x[1000:], y[:1000], y[1000:]
 
     model = nn.Sequential(nn.Linear(3, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 1))
-    with torch.no_grad():
-        model[4].weight.mul_(1e-3)
-        model[4].bias.zero_()
     criterion = nn.MSELoss()
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-4, eps=1e-12)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3, eps=1e-12)
 
     for epoch in range(args.epochs):
         for i in torch.randperm(1000).split(25):
-            output = model(2 * x_train[i] - 1).squeeze(1)
+            output = 1e-3 * model(2 * x_train[i] - 1).squeeze(1)
             loss = criterion(output, y_train[i])
             optimizer.zero_grad()
             loss.backward()
@@ -41,7 +38,7 @@ def main():
             print(f"epoch {epoch + 1} loss {loss.item():.3e}")
 
     with torch.no_grad():
-        error = criterion(model(2 * x_test - 1).squeeze(1), y_test)
+        error = criterion(1e-3 * model(2 * x_test - 1).squeeze(1), y_test)
         print("METRIC unexplained_variance", (error / y_test.var()).item())
 
 
