@@ -45,19 +45,27 @@ def heading(report: Row) -> str:
 
 Measured on {machine["date"]} with `{report["command"]}` in {report["seconds"] / 60:.0f} minutes:
 {machine["processor"]}, {machine["cores"]} cores, {machine["system"]}, Python {machine["python"]}, torch {machine["torch"]},
-load average {machine["load"]:.1f} at the end (about 1 on a machine that does nothing else).
+load average {machine["load"]:.1f} at the end (about 1 on a machine that does nothing else){priority(machine)}.
 
 Each figure is step time with the arm over step time without it. Both run in one process, in short alternating blocks of
 the same whole training step: data loader, `zero_grad`, forward, cross-entropy, `backward`, clipping where the loop clips,
 `step`, a print every 50 steps. Warm-up is left out. **Ratio** is the median over pairs of neighbouring blocks, with a 95 %
 bootstrap interval. **Ratio of sums** also counts steps that are dear but rare; where the two differ, the second is what
 a long run pays, and it is the noisier one. **Processor time** is the median ratio of the time the process spent computing,
-all its threads together, which other programs on the machine hardly disturb. The arm *nothing* compares the loop with itself: what it shows beside 1.000
-is the error of the method on this machine.
+all its threads together, which other programs on the machine disturb less. The arm *nothing* compares the loop with
+itself: what it shows beside 1.000 is the error of the method on this machine. Arms are measured one after the other, each
+against plain blocks of its own; those whose interval overlaps that of *nothing* are not told apart from it.
 
-Viva runs as under `viva run` with default settings: all taps, the recorder's thread writing to a store on disk, and the
-examination while the run goes on. **Viva's own figure** is the overhead that the run itself recorded.
+Viva runs as under `viva run`: all taps, the default budget, the recorder's thread writing to a store on disk, and the
+examination while the run goes on. Three things differ. The 0.1 s that a run may spend once on early samples is not given,
+as a long run has spent it; the background thread's clock stands still during plain blocks, so that its work falls on
+watched ones; the status line, which needs a terminal, is not drawn. **Viva's own figure** is the overhead that the run
+itself recorded: it does not see everything that the ratio sees.
 """
+
+
+def priority(machine: Row) -> str:
+    return ", at a raised scheduling priority" if machine.get("raised_priority") else ""
 
 
 def section(rows: list[Row]) -> str:

@@ -145,10 +145,19 @@ def machine() -> dict[str, Any]:
         "processor": processor(),
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "raised_priority": raised_priority(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
+
+
+def raised_priority() -> bool:
+    """Whether the scheduler prefers this process to others (Linux: its session's autogroup, its niceness, or real time)."""
+    with contextlib.suppress(OSError, AttributeError, ValueError):
+        session = int(Path("/proc/self/autogroup").read_text().split()[-1])
+        return session < 0 or os.nice(0) < 0 or os.sched_getscheduler(0) != os.SCHED_OTHER
+    return False
 
 
 def processor() -> str:
