@@ -35,7 +35,7 @@ from _lineup import ARMS
 from _overhead_page import markdown, table
 from _workloads import WORKLOADS, Workload, describe
 
-QUICK_SECONDS = 1.2  # measuring time of an arm of weight 1, a workload
+QUICK_SECONDS = 0.8  # measuring time of an arm of weight 1, a workload
 FULL_SECONDS = 4.5
 CORE = ("nothing", "viva")  # measured at every thread setting; the others at the first alone
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "overhead.md"
