@@ -52,7 +52,7 @@ class Lookout:
         outcome = self.session.finish(exit_code, error)
         if outcome is not None or os.getpid() != self.process:
             return outcome
-        children = sorted(self.session._children(), key=_gravity)
+        children = sorted(self.session.children(), key=_gravity)
         return replace(children[0], children=children[1:]) if children else None
 
     def _attach(self, torch: ModuleType) -> None:
@@ -74,7 +74,7 @@ class Lookout:
         util.Finalize(None, self._leave_child, exitpriority=_AFTER_OTHERS)
 
     def _leave_child(self) -> None:
-        if self.session is None or self.session._pid != os.getpid():
+        if self.session is None or self.session.pid != os.getpid():
             return  # a fork that did not train: what it holds is its parent's
         try:
             self.finish(None, sys.exc_info()[1])

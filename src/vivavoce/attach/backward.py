@@ -72,12 +72,18 @@ class BackwardTap(Tap):
                     self.fail(error)
                 result = original(*args, **kwargs)
                 if session.deep or session.step == 0 or session.by_hand is not None:
-                    session.backward_over()
+                    self._after()
                 return result
             finally:
                 self._inside = False
 
         return backward
+
+    def _after(self) -> None:
+        try:
+            self.session.backward_over()
+        except Exception as error:
+            self.fail(error)
 
     def _before(self, tensors: Any) -> None:
         session = self.session
@@ -86,6 +92,8 @@ class BackwardTap(Tap):
         session.optimizers.backward_begins()
         session.loaders.backward_begins()
         session.losses.backward_begins()
+        if not isinstance(loss, Tensor) or not numbers.readable(loss):  # an edge of the graph, a tensor without data
+            return
         key = session.sites.key(2)
         site = self.sites.get(key) or self._record(key, loss)
         raw = session.scaler.raw(loss) if session.scaler.scaled is not None else None

@@ -74,7 +74,7 @@ class ClipTap(Tap):
                     threshold=float(threshold),
                     norm_type=float(norm_type),
                     site=session.sites.site(2),
-                    after_step=session.step > 0 and not session.gradients_fresh(),
+                    after_step=session.step > 0 and session.by_hand is None and not session.gradients_fresh(),
                 )
             )
         if total is not None:

@@ -23,7 +23,8 @@ class CompileTap(Tap):
 
     def _wrap_compile(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def compile(*args: Any, **kwargs: Any) -> Any:
-            self.session.leave_modules_alone()
+            if self.on and self.session.active:
+                self.session.leave_modules_alone()
             return original(*args, **kwargs)
 
         return compile

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vivavoce.attach import numbers
-from vivavoce.attach.graph import saved, walk
+from vivavoce.attach.graph import leaf_of, saved, walk
 from vivavoce.record.entities import Site
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Failures:
     def _first_bad_operation(self, site: int, loss: Tensor) -> dict[str, Any]:
         nodes, _ = walk(loss)
         for index, node in enumerate(nodes):
-            if getattr(node, "variable", None) is not None:
+            if leaf_of(node) is not None:
                 continue
             culprit = _judge(node)
             if culprit == "input":
@@ -174,7 +174,7 @@ def _judge(node: Any) -> str | None:
 
 def _only_leaves(node: Any) -> bool:
     return all(
-        following is None or hasattr(following, "variable") or following.name() == "TBackward0"
+        following is None or leaf_of(following) is not None or following.name() == "TBackward0"
         for following, _ in node.next_functions
     )
 

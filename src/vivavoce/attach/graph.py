@@ -47,7 +47,7 @@ class GraphTap(Tap):
         self.lines: dict[int, list[tuple[str, Site | None, str]]] = {}  # backward site -> its operations, in order
         self.consumers: dict[int, dict[int, int]] = {}  # backward site -> parameter id -> index of its last consumer
         self.loose: dict[int, weakref.ref[Tensor]] = {}  # leaves that no module owns
-        self._reached: set[int] = set()
+        self._reached: dict[int, weakref.ref[Tensor]] = {}  # by id(tensor), as long as it lives
         self._total = 0
         self._complete = True
         self.asking = False
@@ -117,10 +117,13 @@ class GraphTap(Tap):
     def _note_reached(self, nodes: list[Any]) -> None:
         registry = self.session.registry
         for node in nodes:
-            tensor = getattr(node, "variable", None)
-            if tensor is None or id(tensor) in self._reached:
+            tensor = leaf_of(node)
+            if tensor is None:
                 continue
-            self._reached.add(id(tensor))
+            known = self._reached.get(id(tensor))
+            if known is not None and known() is tensor:
+                continue
+            self._reached[id(tensor)] = weakref.ref(tensor)
             entity = registry.parameter(tensor)
             if entity is None:
                 registry.discover([tensor], self.session.sites.user_frame(5), self.session.step)
@@ -134,7 +137,7 @@ class GraphTap(Tap):
         consumers: dict[int, int] = {}
         for index, node in enumerate(nodes):
             for following, _ in node.next_functions:
-                tensor = getattr(following, "variable", None)
+                tensor = leaf_of(following)
                 entity = None if tensor is None else self.session.registry.parameter(tensor)
                 if entity is not None:
                     consumers[entity.id] = index
@@ -154,8 +157,7 @@ class GraphTap(Tap):
         seen: set[tuple[str, Site | None]] = set()
         base = site * MOST_RECORDED
         for (op, place, code), node in zip(self.lines[site], nodes, strict=True):
-            tensor = getattr(node, "variable", None)
-            if tensor is not None or (op, place) in seen or len(seen) >= MOST_RECORDED:
+            if leaf_of(node) is not None or (op, place) in seen or len(seen) >= MOST_RECORDED:
                 continue
             seen.add((op, place))
             self.session.recorder.entity(Node(id=base + len(seen) - 1, op=op, loss=site, site=place, code=code))
@@ -292,6 +294,11 @@ def _forward_order(node: Any) -> int:
     return order
 
 
+def leaf_of(node: Any) -> Tensor | None:
+    """The leaf whose gradient a node accumulates, None for operations (a user's own may have a `variable`, too)."""
+    return node.variable if type(node).__name__ == "AccumulateGrad" else None
+
+
 def saved(node: Any, name: str) -> Tensor | None:
     """A tensor that a node saved, None where there is none or reading it would run code (checkpoints, offloading)."""
     raw = getattr(node, f"_raw_saved_{name}", None)
@@ -309,7 +316,7 @@ def _parameters_behind(node: Any) -> list[Tensor]:
     level, found = [node], []
     for _ in range(NAME_HOPS):
         level = [following for n in level for following, _ in n.next_functions if following is not None][:16]
-        found += [n.variable for n in level if hasattr(n, "variable")]
+        found += [leaf for leaf in map(leaf_of, level) if leaf is not None]
         if found:
             break
     return found

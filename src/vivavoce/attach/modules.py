@@ -74,13 +74,13 @@ class ModuleTap(Tap):
             self.disarm()
             self.session.graph.stop_asking()
             return
-        known = self.session.registry.modules.get(id(module))
+        known = self.session.registry.module(module)
         if known is None or not module.training:
             return
         started = now()
         try:
             class_name = type(module).__name__
-            if (class_name in RECTIFIERS or class_name in SQUASHERS) and isinstance(output, Tensor):
+            if (class_name in RECTIFIERS or class_name in SQUASHERS) and numbers.is_plain(output):
                 self.outputs.add((output.data_ptr(), output.numel()))
             if id(module) in self._seen:
                 return

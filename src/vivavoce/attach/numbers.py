@@ -12,17 +12,35 @@ _HALF = (torch.float16, torch.bfloat16)
 _functorch_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
 _tracing_state = torch._C._get_tracing_state
 _PLAIN = (Tensor, torch.nn.Parameter)
+_COMPRESSED = (torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
 
 
 def plain(tensor: Tensor) -> Tensor:
     """The dense real tensor behind a gradient or weight: values of a sparse one, the local shard of a distributed one."""
-    if tensor.is_sparse:
-        tensor = tensor._values()
+    if tensor.layout is not torch.strided:
+        tensor = _values(tensor.detach())
     if type(tensor) not in _PLAIN:
         tensor = getattr(tensor, "_local_tensor", tensor)
     if tensor.is_complex():
-        tensor = torch.view_as_real(tensor)
+        tensor = torch.view_as_real(tensor.resolve_conj())
     return tensor.detach() if tensor.requires_grad else tensor
+
+
+def _values(tensor: Tensor) -> Tensor:
+    """The values of a sparse tensor, each entry once: an embedding's gradient holds a row for every use of it."""
+    if tensor.layout is torch.sparse_coo:
+        return tensor.coalesce().values()
+    return tensor.values() if tensor.layout in _COMPRESSED else tensor.to_dense()
+
+
+def readable(tensor: Tensor) -> bool:
+    """False for tensors without data: on the meta device, or fake ones that stand for tensors of a real device."""
+    return not tensor.is_meta and type(tensor).__name__ != "FakeTensor"
+
+
+def reals(tensor: Tensor) -> int:
+    """How many real numbers `plain` makes of a dense tensor."""
+    return plain(tensor.detach()).numel()
 
 
 def simple(tensor: Tensor | None) -> bool:
@@ -33,8 +51,12 @@ def simple(tensor: Tensor | None) -> bool:
 def norms(tensors: list[Tensor]) -> Tensor:
     """L2 norms of dense tensors, shape (n,), float32 or float64, on the first tensor's device."""
     with torch.no_grad():
-        half = any(tensor.dtype in _HALF for tensor in tensors)
-        values = list(torch._foreach_norm(tensors, 2, torch.float32) if half else torch._foreach_norm(tensors))
+        kinds = {tensor.dtype for tensor in tensors}
+        if kinds.isdisjoint(_HALF):
+            values = list(torch._foreach_norm(tensors))
+        else:
+            wide = torch.float64 if torch.float64 in kinds else torch.float32
+            values = list(torch._foreach_norm(tensors, 2, wide))
         if len({(value.dtype, value.device) for value in values}) > 1:
             values = [value.to(values[0].device, torch.float64, non_blocking=True) for value in values]
         return torch.stack(values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
@@ -142,8 +143,8 @@ class OptimizerTap(Tap):
         if not self.on or torch.compiler.is_compiling() or not session.active:
             return
         key = id(optimizer)
-        if key in self._stepping:  # its last step was left by an exception
-            del self._stepping[self._stepping.index(key) :]
+        if self._stepping:
+            self._stepping = _still_stepping(self._stepping, key)
         self._stepping.append(key)
         if len(self._stepping) > 1:
             return
@@ -151,10 +152,11 @@ class OptimizerTap(Tap):
         try:
             state = self.state_of(optimizer)
             if not state.followed:
+                session.not_by_hand()
                 return
             session.begin_step(state)
             if state.steps == 0 or _changed(state, optimizer):
-                started = self._refresh(state, optimizer, len(args) > 1 or kwargs.get("closure") is not None, started)
+                started = self._refresh(state, optimizer, _has_closure(args, kwargs), started)
             if not state.closure:
                 self._read_gradients(state)
             if state.deep:
@@ -209,6 +211,7 @@ class OptimizerTap(Tap):
         session.registry.discover(parameters, session.sites.user_frame(2), session.step)
         state.parameters = parameters
         state.ids = []
+        state.simple = False
         for index, tensor in enumerate(parameters):
             entity = session.registry.ensure(tensor, f"optimizer {state.id} parameter {index}", session.step)
             if state.id not in entity.optimizers:
@@ -323,7 +326,7 @@ class OptimizerTap(Tap):
         session, step = self.session, self.session.step
         after = [numbers.sample(parameter) for parameter in state.parameters]
         changes = [new - old if new.shape == old.shape else old for new, old in zip(after, before, strict=True)]
-        scales = [math.sqrt(p.numel() / max(b.numel(), 1)) for p, b in zip(state.parameters, before, strict=True)]
+        scales = [math.sqrt(numbers.reals(p) / max(b.numel(), 1)) for p, b in zip(state.parameters, before, strict=True)]
         owner = ("optimizer", state.id)
         weights_signal = session.recorder.signal("weight_norm", owner, tuple(state.ids))
         ratio_signal = session.recorder.signal("update_ratio", owner, tuple(state.ids))
@@ -376,7 +379,7 @@ class OptimizerTap(Tap):
             with_gradient = [p for p in state.parameters if p.grad is not None]
             state.probe = min(with_gradient, key=Tensor.numel, default=None)
             gradient = state.probe.grad if state.probe is not None else None
-            state.simple = all(type(p) in (Tensor, Parameter) and numbers.simple(p.grad) for p in with_gradient)
+            state.simple = len(with_gradient) == len(state.parameters) and all(type(p) in (Tensor, Parameter) and numbers.simple(p.grad) for p in with_gradient)
         if gradient is None:
             state.probe_gradient = None
         else:
@@ -400,6 +403,20 @@ class OptimizerTap(Tap):
             elif state.stale:
                 state.stale = numbers.holds_anything(gradient)
             state.backward_calls += 1
+
+
+def _has_closure(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    return (args[1] if len(args) > 1 else kwargs.get("closure")) is not None
+
+
+def _still_stepping(stepping: list[int], key: int) -> list[int]:
+    """Of the optimizers inside `step()`, those whose call is still on the stack: the others were left by an exception."""
+    frame, alive = sys._getframe(2), set()
+    while frame is not None:
+        if frame.f_code.co_name == "wrapper":  # PyTorch's, around every `step`
+            alive.add(id(frame.f_locals.get("self")))
+        frame = frame.f_back
+    return [other for other in stepping if other in alive and other != key]
 
 
 def _parameters_of(optimizer: Any) -> list[Tensor]:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vivavoce.attach import numbers
+
 FLUSH_STEPS = 16  # steps whose numbers travel together
 
 Deliver = Callable[[list[float]], None]
@@ -28,6 +30,8 @@ class Readback:
 
     def read(self, values: Tensor, deliver: Deliver) -> None:
         """Deliver the values of a one-dimensional tensor of shape (n,), now or a few steps later."""
+        if not numbers.readable(values):
+            return
         if values.device.type == "cpu":
             deliver(values.tolist())
         else:

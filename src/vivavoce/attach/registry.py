@@ -39,17 +39,23 @@ class Registry:
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self.models: dict[int, ModelState] = {}  # by id(root)
-        self.modules: dict[int, tuple[ModelState, int]] = {}  # by id(module)
+        self._modules: dict[int, tuple[weakref.ref[nn.Module], ModelState, int]] = {}  # by id(module)
         self._parameters: dict[int, tuple[weakref.ref[Tensor], Parameter]] = {}
         self._by_entity: dict[int, int] = {}  # entity id -> id(tensor)
         self._next_parameter = 0
         self._next_module = 0
+        self._next_model = 0
         self._functional: dict[str, int] = {}
 
     @property
     def compiled(self) -> bool:
         """True where a model is compiled: its modules must not be hooked."""
-        return any(state.compiled for state in self.models.values())
+        return any(state.compiled and state.root() is not None for state in self.models.values())
+
+    def module(self, module: nn.Module) -> tuple[ModelState, int] | None:
+        """The model and the entity id of a module, None where it is not known."""
+        entry = self._modules.get(id(module))
+        return entry[1:] if entry is not None and entry[0]() is module else None
 
     def parameter(self, tensor: Tensor) -> Parameter | None:
         """The entity of a tensor, None where it is not known."""
@@ -105,7 +111,8 @@ class Registry:
     def _record_model(self, root: nn.Module, frame: FrameType | None, step: int) -> None:
         state = self.models.get(id(root))
         if state is None or state.root() is not root:
-            state = ModelState(len(self.models), root, self._model_name(root, frame))
+            state = ModelState(self._next_model, root, self._model_name(root, frame))
+            self._next_model += 1
             self.models[id(root)] = state
         self._record_modules(state, root)
         self._record_parameters(state, root, step)
@@ -124,11 +131,12 @@ class Registry:
 
     def _record_modules(self, state: ModelState, root: nn.Module) -> None:
         for name, module in list(root.named_modules())[:MOST_MODULES]:
-            if id(module) in state.modules:
+            known = self.module(module)
+            if known is not None and known[0] is state:
                 continue
             entity_id = self._take_module_id()
             state.modules[id(module)] = entity_id
-            self.modules[id(module)] = (state, entity_id)
+            self._modules[id(module)] = (weakref.ref(module), state, entity_id)
             if next(module.children(), None) is None:
                 state.leaves.append(entity_id)
             own = module.__dict__.get("_parameters", {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from vivavoce.attach.session import Session
 
 
+MOST_SCALED = 16  # scaled losses remembered until backward is called on them
+
+
 class ScalerTap(Tap):
     """Wraps `scale` and `step` of `torch.amp.GradScaler`."""
 
@@ -21,7 +25,7 @@ class ScalerTap(Tap):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self.scaled: tuple[int, Tensor] | None = None
+        self.scaled: list[tuple[weakref.ref[Tensor], Tensor]] | None = None  # scaled losses and what they were before
 
     def install(self) -> None:
         """Wrap both methods on the common base of all devices' scalers."""
@@ -31,21 +35,26 @@ class ScalerTap(Tap):
 
     def raw(self, loss: Tensor) -> Tensor | None:
         """The loss that was scaled into this tensor, None where it was not scaled."""
-        scaled, self.scaled = self.scaled, None
-        return scaled[1] if scaled is not None and scaled[0] == id(loss) else None
+        found = next((raw for scaled, raw in self.scaled or () if scaled() is loss), None)
+        alive = [e for e in self.scaled or () if (scaled := e[0]()) is not None and scaled is not loss]
+        self.scaled = alive or None
+        return found
 
     def _wrap_scale(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def scale(scaler: Any, outputs: Any) -> Any:
             result = original(scaler, outputs)
-            if self.on and isinstance(outputs, Tensor) and self.session.active:
-                self.scaled = (id(result), outputs.detach())
+            if self.on and self.session.active:
+                try:
+                    self._note(result, outputs)
+                except Exception as error:
+                    self.fail(error)
             return result
 
         return scale
 
     def _wrap_step(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def step(scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
-            if not self.on or not self.session.active:
+            if not self.on or not self.session.active or not self.session.follows(optimizer):
                 return original(scaler, optimizer, *args, **kwargs)
             before = self._steps(optimizer)
             result = original(scaler, optimizer, *args, **kwargs)
@@ -57,6 +66,13 @@ class ScalerTap(Tap):
             return result
 
         return step
+
+    def _note(self, result: Any, outputs: Any) -> None:
+        if isinstance(outputs, Tensor):
+            self.scaled = [*(self.scaled or [])[-MOST_SCALED:], (weakref.ref(result), outputs.detach())]
+        elif isinstance(outputs, (list, tuple)):
+            for scaled, raw in zip(result, outputs, strict=False):
+                self._note(scaled, raw)
 
     def _steps(self, optimizer: Any) -> int:
         state = self.session.optimizers.states.get(id(optimizer))

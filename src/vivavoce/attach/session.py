@@ -91,7 +91,7 @@ class Session:
         self.faults: list[str] = []
         self.made: dict[int, Site] = {}  # id(optimizer) -> where it was made
         self._only: dict[int, Any] | None = None  # parameters watched, None for all
-        self._pid = os.getpid()
+        self.pid = os.getpid()
         self._installed = False
         self._build()
 
@@ -208,7 +208,7 @@ class Session:
         verdict = examine(run)
         self.recorder.findings([finding.to_json() for finding in verdict.findings], self.step)
         self.recorder.close()
-        return Outcome(run, verdict, self.recorder.path, self._children())
+        return Outcome(run, verdict, self.recorder.path, self.children())
 
     def _settle_accounts(self, exit_code: int | None, error: BaseException | None) -> None:
         for closing in (self.readback.drain, self.losses.close_passes, self.modules.emit, self.readback.drain):
@@ -251,7 +251,8 @@ class Session:
         self.recorder.meta(run=path.stem)
         return path
 
-    def _children(self) -> list[Outcome]:
+    def children(self) -> list[Outcome]:
+        """Outcomes of the child processes that trained and recorded into the same folder."""
         outcomes = []
         try:
             for entry in list_runs(self.settings.directory):
@@ -286,13 +287,13 @@ class Session:
 
     def awake(self) -> bool:
         """Whether this process records; a forked child that trains begins a run of its own."""
-        if self.active or not self._installed or os.getpid() == self._pid:
+        if self.active or not self._installed or os.getpid() == self.pid:
             return self.active
         from torch.utils.data import get_worker_info
 
         if get_worker_info() is not None:
             return False
-        self._pid, parent = os.getpid(), self._pid
+        self.pid, parent = os.getpid(), self.pid
         for tap in self.taps:
             tap.uninstall()
         self._installed = False
@@ -383,6 +384,10 @@ class Session:
             self.by_hand.state.deep = True
         self.modules.arm()
 
+    def not_by_hand(self) -> None:
+        """An optimizer that is not followed steps: the backward calls before it were its own."""
+        self._backwards = 0
+
     def backward_over(self) -> None:
         """A backward call has returned."""
         if self.deep:
@@ -403,8 +408,8 @@ class Session:
 
     def evaluating(self) -> bool:
         """Whether all known models are in evaluation mode."""
-        models = self.registry.models.values()
-        return bool(models) and not any((root := state.root()) is not None and root.training for state in models)
+        roots = [root for state in self.registry.models.values() if (root := state.root()) is not None]
+        return bool(roots) and not any(root.training for root in roots)
 
     def leave_modules_alone(self) -> None:
         """Something is compiled: no hooks on modules and no anomaly mode from here on."""
