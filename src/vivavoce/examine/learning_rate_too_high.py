@@ -20,6 +20,8 @@ from vivavoce.examine.reading import (
     where,
     with_rate,
 )
+from vivavoce.examine.sensitivity import first_update
+from vivavoce.examine.units import shares
 from vivavoce.record.entities import Optimizer
 from vivavoce.record.run import Run
 
@@ -27,6 +29,9 @@ LARGE = 0.1  # ‖Δw‖/‖w‖ of the median weight (TheDeepChecker and DeepDi
 SUSPECT = 0.01  # ‖Δw‖/‖w‖: ten times the usual 1e-3; enough only where the loss went up
 USUAL = 3e-3  # ‖Δw‖/‖w‖ aimed at by the remedy; measured on healthy networks: 2e-4 … 2e-2
 EARLY = 5  # samples: one step of the right (wrong) size is enough to ruin a network
+SATURATED = 0.8  # fraction of a module's outputs, before the first step: then the initialisation is to blame
+POOR = 0.4  # fraction of the loss that is left: updates this large keep a network from doing better
+JUMP = 10.0  # times the first loss: what a first step of the wrong size makes of it
 WORSE = 2.0  # times its best level (TheDeepChecker: ≥ 2 × minimum is diverging)
 
 
@@ -43,7 +48,12 @@ class LearningRateTooHigh(Detector):
         sizes = {}
         for candidate in stepped_optimizers(run):
             weights = weights_of(run, candidate)
-            size = largest_update(weights) - decay_update(candidate) if weights else math.nan
+            known = (
+                [size for size in (largest_update(weights), first_update(run, candidate)) if math.isfinite(size)]
+                if weights
+                else []
+            )
+            size = max(known, default=math.nan) - decay_update(candidate)
             if math.isfinite(size) and size > 0:
                 sizes[candidate.id] = size
         if not sizes:
@@ -52,6 +62,14 @@ class LearningRateTooHigh(Detector):
         largest = sizes[optimizer.id]
         if sensitive_start(run, optimizer):
             yield RuledOut(self.slug, "the gradient was out of proportion before the first update")
+            return
+        stuck = [
+            share
+            for share in shares(run, "activation_saturated")
+            if share.initial >= SATURATED and share.late >= SATURATED
+        ]
+        if stuck:
+            yield RuledOut(self.slug, f"{stuck[0].module.name} was saturated before the first update")
             return
         harm, severity = _harm(run, Progress.of(run), largest)
         if harm:
@@ -89,6 +107,11 @@ def _harm(run: Run, progress: Progress | None, largest: float) -> tuple[str, Sev
         return f"the loss rose {course}", "critical"
     if largest >= LARGE and not progress.learned and progress.had_room:
         return f"the loss did not fall below what it takes to show learning ({course})", "critical"
+    if largest >= LARGE and progress.remaining > POOR and progress.early_peak > JUMP * progress.start:
+        return (
+            f"the loss jumped from {progress.start:.3g} to {progress.early_peak:.3g} and came down only to {progress.end:.3g}",
+            "warning",
+        )
     climb = progress.end - progress.best
     much = max(SIGNIFICANT * progress.error, LEARNED * progress.reference)
     if largest >= LARGE and progress.end > WORSE * progress.best and climb > much:

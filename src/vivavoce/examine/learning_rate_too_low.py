@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
+
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
 from vivavoce.examine.progress import Progress
@@ -49,11 +51,17 @@ class LearningRateTooLow(Detector):
 
 
 def _representative(run: Run, optimizer: Optimizer, weights: Weights | None) -> bool:
-    """The samples speak for the run: it was long enough, and its later half was sampled or its rate never changed."""
+    """The samples speak for the run: it was long enough, and its later half was sampled, or its rate never grew enough to matter."""
     if weights is None or run.steps < FEWEST_STEPS:
         return False
-    rates = run.series("learning_rate", ("optimizer", optimizer.id))
-    return bool(weights.steps[-1] > run.steps // 2) or len(rates) <= 1
+    rates = run.series("learning_rate", ("optimizer", optimizer.id)).finite
+    if weights.steps[-1] > run.steps // 2 or len(rates) <= 1:
+        return True
+    sampled = rates.mean[rates.steps <= weights.steps[-1]]
+    later = (
+        float(rates.maximum.max()) / float(np.median(sampled)) if len(sampled) and np.median(sampled) > 0 else math.inf
+    )
+    return median(weights.typical_update) * later < SMALL
 
 
 def _slow(progress: Progress) -> bool:

@@ -23,6 +23,8 @@ END_FRACTION = 0.1  # of the rows: the "end" of a run; at least END_ROWS
 END_ROWS = 5  # rows
 START_ROWS = 3  # rows: the loss often falls within the first ten
 START_NOISE = 2.0  # standard deviations of a row: the start is a level of `START_ROWS` rows, or of a single one
+EARLY_ROWS = 20  # rows: where a first step of the wrong size shows
+WORSE_THAN_CHANCE = 1.25  # times chance level: a run that ends there is confidently wrong, however far it fell
 LEARNED = 0.1  # fraction of the start or chance level that a loss must fall to count as learning at all
 SIGNIFICANT = 4.0  # standard errors: 1 false call in 16,000 for normal noise, and loss noise has heavier tails
 RIVAL_SHARE = 0.1  # of the calls of the main backward site: what is called less often is no player's own loss
@@ -40,7 +42,7 @@ class Progress:
 
     `chance` is the loss of the best constant prediction, where it is known; `function` the loss function's name, ""
     where the loss was computed by hand; `noise` the standard deviation of one row about its level near the end; `length` the
-    number of steps of the run.
+    number of steps of the run; `early_peak` the highest of the first `EARLY_ROWS` rows.
     """
 
     function: str
@@ -52,6 +54,7 @@ class Progress:
     end_rows: int
     last_step: int
     length: int
+    early_peak: float
     steps: NDArray[np.float64]
     levels: NDArray[np.float64]
     chance: float | None = None
@@ -112,6 +115,8 @@ class Progress:
         """Something is clearly wrong with a loss that should fall: it rose, or stayed where a constant would be."""
         if not self.bounded:
             return False
+        if self.chance is not None and self.had_room and self.end > WORSE_THAN_CHANCE * self.chance:
+            return True
         falling = self.trend().z < -SIGNIFICANT
         return self.rose or (not self.learned and not falling and self.chance is not None and self.had_room)
 
@@ -160,6 +165,7 @@ def _progress(series: Series, site: Loss | None, run: Run) -> Progress:
         end_rows=end_rows,
         last_step=int(series.steps[-1]),
         length=max(run.steps, 1),
+        early_peak=float(np.max(series.maximum[:EARLY_ROWS])),
         steps=steps,
         levels=levels,
         chance=chance_level(run, site) if site else None,

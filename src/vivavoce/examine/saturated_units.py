@@ -37,7 +37,7 @@ class SaturatedUnits(Detector):
             return
         elif not progress.learned:
             yield _finding(run, worst, progress, True)
-        elif worst.first >= MANY and progress.remaining > LEFT and not _is_output(run, worst):
+        elif worst.initial >= MANY and progress.remaining > LEFT and not _is_output(run, worst):
             yield _finding(run, worst, progress, False)
         else:
             yield RuledOut(self.slug, f"{worst.module.name} saturated while the loss fell to {progress.end:.3g}")
@@ -48,7 +48,7 @@ def _is_output(run: Run, share: Share) -> bool:
 
 
 def _finding(run: Run, worst: Share, progress: Progress, stuck: bool) -> Finding:
-    begun = "from the first step on" if worst.first >= MANY else f"since step {worst.step:,}"
+    begun = "from the first step on" if worst.initial >= MANY else f"since step {worst.step:,}"
     course = "the loss does not fall" if stuck else f"the loss is still {progress.remaining:.0%} of where it began"
     return Finding(
         slug=SaturatedUnits.slug,

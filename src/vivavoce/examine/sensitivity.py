@@ -6,8 +6,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from vivavoce.examine.reading import Weights, unclipped_norms, weights_of
+from vivavoce.examine.reading import optimizer_track, unclipped_norms, weights_of
+from vivavoce.measure.robust import median
 from vivavoce.record.entities import Optimizer, Parameter
 from vivavoce.record.run import Run
 
@@ -26,27 +28,74 @@ class Sensitivity:
     loss: float
 
 
+ADAPTIVE = frozenset(
+    {"Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "RMSprop"}
+)  # step 1: the rate or more, a scalar
+PLAIN = frozenset({"SGD"})
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """An optimizer's weights and their gradients at the first recorded step.
+
+    Shapes (k,) for k weights. Where the weights were sampled only later, when a large step may have changed them, the
+    norm that PyTorch's default initialisation gives is used if it is smaller.
+    """
+
+    parameters: tuple[Parameter, ...]
+    step: int
+    gradient: NDArray[np.float64]
+    weight: NDArray[np.float64]
+
+
+def beginning(run: Run, optimizer: Optimizer) -> Beginning | None:
+    """The beginning of an optimizer's training; None where its first gradients were not recorded."""
+    weights, track = weights_of(run, optimizer), optimizer_track(run, "gradient_norm", optimizer)
+    if weights is None or track is None or not len(run.train_loss) or track.steps[0] > run.train_loss.steps[0] + 1:
+        return None
+    columns = [track.columns.index(parameter.id) for parameter in weights.parameters]
+    norms = weights.weight[0]
+    if weights.steps[0] > track.steps[0]:
+        norms = np.minimum(norms, [default_norm(parameter) for parameter in weights.parameters])
+    return Beginning(weights.parameters, int(track.steps[0]), track.mean[0, columns], norms)
+
+
+def default_norm(parameter: Parameter) -> float:
+    """The expected norm of a weight as PyTorch initialises it: uniform in ± 1/√fan-in, deviation 1/√(3 fan-in)."""
+    return math.sqrt(parameter.shape[0] / 3)
+
+
+def first_update(run: Run, optimizer: Optimizer) -> float:
+    """‖Δw‖/‖w‖ of the median weight in the first step, computed from gradient and learning rate; NaN where unknown."""
+    start, rates = beginning(run, optimizer), run.series("learning_rate", ("optimizer", optimizer.id)).finite
+    if start is None or not len(rates):
+        return math.nan
+    sizes = np.sqrt([parameter.numel for parameter in start.parameters])
+    length = sizes if optimizer.class_name in ADAPTIVE else start.gradient if optimizer.class_name in PLAIN else None
+    if length is None or rates.mean[0] <= 0:
+        return math.nan
+    known = (start.weight > 0) & (start.gradient > 0)
+    return median(rates.mean[0] * length[known] / start.weight[known])
+
+
 def initial_sensitivity(run: Run, optimizer: Optimizer) -> Sensitivity | None:
-    """The sensitivity at the first sampled step, before clipping; None where it was not recorded or the loss is not above 0."""
-    weights = weights_of(run, optimizer)
-    loss = run.train_loss
-    if weights is None or not len(loss) or int(weights.steps[0]) > int(loss.steps[0]) + 1:
+    """The sensitivity at the first step, before clipping; None where it was not recorded or the loss is not above 0."""
+    start = beginning(run, optimizer)
+    first = float(run.train_loss.mean[0]) if start else math.nan
+    if start is None or not 0 < first < math.inf:
         return None
-    first = float(loss.mean[0])
-    if not 0 < first < math.inf:
-        return None
-    values = weights.gradient[0] * weights.weight[0] * _clip_factor(run, optimizer, weights) / first
+    values = start.gradient * start.weight * _clip_factor(run, optimizer, start) / first
     if not np.isfinite(values).any():
         return None
-    best = int(np.nanargmax(np.where(np.isfinite(values), values, -math.inf)))
-    return Sensitivity(float(values[best]), weights.parameters[best], int(weights.steps[0]), first)
+    best = int(np.argmax(np.where(np.isfinite(values), values, -math.inf)))
+    return Sensitivity(float(values[best]), start.parameters[best], start.step, first)
 
 
-def _clip_factor(run: Run, optimizer: Optimizer, weights: Weights) -> float:
+def _clip_factor(run: Run, optimizer: Optimizer, start: Beginning) -> float:
     """What clipping divided the first gradient by."""
     before = unclipped_norms(run, optimizer)
     with np.errstate(over="ignore"):
-        after = float(np.sqrt(np.sum(np.clip(weights.gradient[0], 0, None) ** 2)))
+        after = float(np.sqrt(np.sum(np.clip(start.gradient, 0, None) ** 2)))
     if not before.unit.endswith("clipping") or not after > 0:
         return 1.0
     factor = float(before.typical[0]) / after

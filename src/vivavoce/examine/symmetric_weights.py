@@ -12,6 +12,7 @@ from vivavoce.examine.progress import Progress
 from vivavoce.examine.reading import Weights, layer_of, main_optimizer, some, weights_of, where
 from vivavoce.record.run import Run
 
+EARLIEST = 5  # step of the first sample: weights that are still zero then have not moved at all
 FEWEST = 2  # weight matrices that start at zero: a single one (the last of a residual block, say) is a known trick
 
 
@@ -27,7 +28,7 @@ class SymmetricWeights(Detector):
         """Only zero weights can be told from norms; equal but non-zero ones need the weights themselves."""
         optimizer = main_optimizer(run)
         weights = weights_of(run, optimizer) if optimizer else None
-        if weights is None or int(weights.steps[0]) > 1:
+        if weights is None or int(weights.steps[0]) > EARLIEST:
             return
         zero = [p for p, norm in zip(weights.parameters, weights.weight[0], strict=True) if norm == 0]
         progress = Progress.of(run)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
-from vivavoce.examine.progress import SQUARED, Progress
+from vivavoce.examine.progress import SQUARED, WORSE_THAN_CHANCE, Progress
 from vivavoce.examine.reading import main_optimizer, weights_of, where
 from vivavoce.examine.units import shares
 from vivavoce.measure.robust import median
@@ -38,7 +38,7 @@ class Underfitting(Detector):
         left = progress.end / progress.chance
         if left < LEFT:
             yield RuledOut(self.slug, f"the training loss fell to {left:.0%} of chance level")
-        elif progress.rose or not _flat(progress) or not _moving(run):
+        elif left > WORSE_THAN_CHANCE or progress.rose or not _flat(progress) or not _moving(run):
             return
         elif limit := _limit(run, progress):
             yield _finding(progress, left, limit, 0.8)

@@ -16,9 +16,10 @@ CLEAR_CHANGE = 0.5  # fraction of the variance that one step must explain before
 
 @dataclass(frozen=True)
 class Share:
-    """A module's fraction of bad units: at the first samples, and the median of the later half."""
+    """A module's fraction of bad units: at the very first sample, at the first three, and the median of the later half."""
 
     module: Module
+    initial: float
     first: float
     late: float
     step: int  # where the fraction changed, if it did at once; else the first step looked at
@@ -37,5 +38,5 @@ def shares(run: Run, name: str) -> list[Share]:
             late = float(np.median(values[len(values) // 2 :]))
             split, gain = step_change(values)
             onset = int(series.steps[split]) if gain > CLEAR_CHANGE else int(series.steps[0])
-            found.append(Share(module, float(np.median(values[:3])), late, onset))
+            found.append(Share(module, float(values[0]), float(np.median(values[:3])), late, onset))
     return found
