@@ -32,6 +32,7 @@ class Watch:
 
         if current() is not None:
             raise RuntimeError("another watch is going on in this process; stop it first (`viva run` is one, too)")
+        self._outcome = None
         self._session = Session(self._settings, command=["watch"])
         self._session.install()
         self._session.follow(self._models, self._optimizers)

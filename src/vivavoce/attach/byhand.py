@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from vivavoce.attach import numbers
@@ -14,7 +15,38 @@ from vivavoce.attach.registry import variable_name
 if TYPE_CHECKING:
     from vivavoce.attach.session import Session
 
-PATIENCE = 3  # backward calls without any optimizer step before the updates are taken to be made by hand
+MOVES = 3  # times that weights changed between backward calls without an optimizer's step: they are updated by hand
+LONGEST_PATIENCE = (
+    64  # backward calls without any step after which that is taken for granted (nothing moves, or on a device)
+)
+PROBES = 8  # leaves whose values are compared between backward calls
+PROBE_VALUES = 16  # elements of each
+
+
+class Patience:
+    """Tells gradients that are accumulated for an optimizer's first step from weights that are updated by hand."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self._moves = 0
+        self._values: list[Tensor] = []
+
+    def ends(self, session: Session) -> bool:
+        """Another backward call is over and no optimizer has stepped: True where the updates are made by hand."""
+        self.calls += 1
+        leaves = [tensor for tensor in reached_leaves(session) if tensor.device.type == "cpu"][:PROBES]
+        values = [numbers.sample(leaf, PROBE_VALUES).clone() for leaf in leaves]
+        same = len(values) != len(self._values) or all(map(torch.equal, values, self._values))
+        self._moves += not same
+        self._values = values
+        return self._moves >= MOVES or self.calls > LONGEST_PATIENCE
+
+
+def reached_leaves(session: Session) -> list[Tensor]:
+    """The live leaves that graphs have reached: parameters first, then those that no module owns."""
+    known = [session.registry.tensor(p.id) for p in session.registry.known() if p.reached]
+    loose = [ref() for ref in session.graph.loose.values()]
+    return [tensor for tensor in (*known, *loose) if tensor is not None]
 
 
 class ByHand:

@@ -7,6 +7,7 @@ import sys
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -144,7 +145,7 @@ class OptimizerTap(Tap):
             return
         key = id(optimizer)
         if self._stepping:
-            self._stepping = _still_stepping(self._stepping, key)
+            self._stepping = _still_stepping(self._stepping)
         self._stepping.append(key)
         if len(self._stepping) > 1:
             return
@@ -326,7 +327,9 @@ class OptimizerTap(Tap):
         session, step = self.session, self.session.step
         after = [numbers.sample(parameter) for parameter in state.parameters]
         changes = [new - old if new.shape == old.shape else old for new, old in zip(after, before, strict=True)]
-        scales = [math.sqrt(numbers.reals(p) / max(b.numel(), 1)) for p, b in zip(state.parameters, before, strict=True)]
+        scales = [
+            math.sqrt(numbers.reals(p) / max(b.numel(), 1)) for p, b in zip(state.parameters, before, strict=True)
+        ]
         owner = ("optimizer", state.id)
         weights_signal = session.recorder.signal("weight_norm", owner, tuple(state.ids))
         ratio_signal = session.recorder.signal("update_ratio", owner, tuple(state.ids))
@@ -379,7 +382,9 @@ class OptimizerTap(Tap):
             with_gradient = [p for p in state.parameters if p.grad is not None]
             state.probe = min(with_gradient, key=Tensor.numel, default=None)
             gradient = state.probe.grad if state.probe is not None else None
-            state.simple = len(with_gradient) == len(state.parameters) and all(type(p) in (Tensor, Parameter) and numbers.simple(p.grad) for p in with_gradient)
+            state.simple = len(with_gradient) == len(state.parameters) and all(
+                type(p) in (Tensor, Parameter) and numbers.simple(p.grad) for p in with_gradient
+            )
         if gradient is None:
             state.probe_gradient = None
         else:
@@ -409,14 +414,15 @@ def _has_closure(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     return (args[1] if len(args) > 1 else kwargs.get("closure")) is not None
 
 
-def _still_stepping(stepping: list[int], key: int) -> list[int]:
+def _still_stepping(stepping: list[int]) -> list[int]:
     """Of the optimizers inside `step()`, those whose call is still on the stack: the others were left by an exception."""
-    frame, alive = sys._getframe(2), set()
+    frame: FrameType | None = sys._getframe(2)
+    alive: list[int] = []
     while frame is not None:
         if frame.f_code.co_name == "wrapper":  # PyTorch's, around every `step`
-            alive.add(id(frame.f_locals.get("self")))
+            alive.append(id(frame.f_locals.get("self")))
         frame = frame.f_back
-    return [other for other in stepping if other in alive and other != key]
+    return [other for other in stepping if other in alive[1:]]  # the first is the call that is being looked at
 
 
 def _parameters_of(optimizer: Any) -> list[Tensor]:

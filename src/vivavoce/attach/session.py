@@ -26,7 +26,7 @@ from vivavoce.record.store import open_run
 from vivavoce.settings import Settings
 
 if TYPE_CHECKING:
-    from vivavoce.attach.byhand import ByHand
+    from vivavoce.attach.byhand import ByHand, Patience
     from vivavoce.attach.optimizers import OptimizerState
 
 LONGEST_SAMPLE = 8  # steps after which a deep sample ends, even where an optimizer has not stepped again
@@ -143,7 +143,7 @@ class Session:
         self._round: set[int] = set()  # optimizers that have stepped in this step
         self._last_round: set[int] = set()
         self._optimizers = self._losses = self._loaders = 0  # entity ids given out
-        self._backwards = 0  # calls before the first optimizer step
+        self._patience: Patience | None = None  # None until a backward call is over before the first optimizer step
         self._background_paid = 0.0
         self._next_examination = float(FIRST_EXAMINATION)
         self._examination_free_at = 0.0
@@ -200,7 +200,7 @@ class Session:
     def finish(self, exit_code: int | None = 0, error: BaseException | None = None) -> Outcome | None:
         """End the session: examine what was recorded and close the store. None where nothing was trained."""
         self.uninstall()
-        if self.step == 0 and self._backwards == 0:
+        if self.step == 0 and self._patience is None:
             self.recorder.close()
             return None
         self._settle_accounts(exit_code, error)
@@ -386,7 +386,7 @@ class Session:
 
     def not_by_hand(self) -> None:
         """An optimizer that is not followed steps: the backward calls before it were its own."""
-        self._backwards = 0
+        self._patience = None
 
     def backward_over(self) -> None:
         """A backward call has returned."""
@@ -394,13 +394,21 @@ class Session:
             self.graph.after_backward()
         if self.step == 0 or self.by_hand is not None:
             self.recorder.release()
-            from vivavoce.attach.byhand import PATIENCE, ByHand
+            self._without_step()
 
-            self._backwards += 1
-            if self.by_hand is None and self._backwards > PATIENCE:
+    def _without_step(self) -> None:
+        """No optimizer has stepped before this backward call was over."""
+        from vivavoce.attach.byhand import ByHand, Patience
+
+        if self._patience is None:
+            self._patience = Patience()
+        try:
+            if self.by_hand is None and self._patience.ends(self):
                 self.by_hand = ByHand(self)
-            if self.by_hand is not None:
-                self.by_hand.after_backward()
+        except Exception as error:
+            self.optimizers.fail(error)
+        if self.by_hand is not None:
+            self.by_hand.after_backward()
 
     def gradients_fresh(self) -> bool:
         """Whether a backward call came after the last step."""

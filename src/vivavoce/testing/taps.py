@@ -1,0 +1,254 @@
+"""Conformance cases that every tap runs through: small trainings that a tap must not change, not even one that fails.
+
+@pytest.mark.parametrize("case", TRAININGS, ids=lambda case: case.name)
+@pytest.mark.parametrize("tap", TAPS)
+def test_conforms(tap, case, tmp_path):
+    check(tap, case, tmp_path)
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
+
+from vivavoce.attach.session import Session
+from vivavoce.attach.tap import Tap
+from vivavoce.settings import Settings
+
+STEPS = 4  # of each training
+TAPS = ("optimizers", "backward", "losses", "loaders", "modules", "graph", "clipping", "scaler", "compiling")
+_SPARED = ("install", "uninstall", "fail")  # of a tap's methods: those that no training calls
+
+
+@dataclass(frozen=True)
+class Training:
+    """A small seeded training; `train` returns the tensors that it ends with."""
+
+    name: str
+    train: Callable[[], list[Tensor]]
+
+
+def take_everything(session: Session) -> None:
+    """Have a session take every signal at every step, whatever it costs: for tests that compare them with an oracle."""
+    budget: Any = session.budget
+    budget.wants_norms = lambda step: True
+    budget.wants_deep = lambda step: True
+    budget.affords = lambda seconds: True
+
+
+@contextmanager
+def session_in(directory: Path) -> Iterator[Session]:
+    """A session that takes everything inside the block, with its store in `directory`."""
+    session = Session(Settings(budget=0.5, directory=directory))
+    take_everything(session)
+    session.install()
+    try:
+        yield session
+    finally:
+        session.uninstall()
+
+
+def check(name: str, training: Training, directory: Path) -> None:
+    """Raise AssertionError where the tap called `name` changes a training, or where a fault in it reaches the training.
+
+    The training runs plainly, watched, and once for each method of the tap with that method raising: the tensors it
+    ends with, and the state of the random number generator, must be equal bit for bit each time.
+    """
+    expected = _outcome(training)
+    with session_in(directory) as session:
+        watched = _outcome(training)
+    assert not session.faults, f"{name} on {training.name}: {session.faults} failed"
+    _assert_same(expected, watched, f"{training.name}, watched")
+    for method in methods_of(_tap(session, name)):
+        _check_fault(name, method, training, directory, expected)
+
+
+def _check_fault(name: str, method: str, training: Training, directory: Path, expected: list[Tensor]) -> None:
+    with session_in(directory) as session, _standard_error() as written:
+        calls = break_method(_tap(session, name), method)
+        outcome = _outcome(training)
+    place = f"{training.name}, {name}.{method} broken"
+    _assert_same(expected, outcome, place)
+    if calls:
+        assert session.faults, f"{place}: the fault was swallowed without a word"
+        lines = [line for line in written.getvalue().splitlines() if "internal error" in line]
+        assert len(lines) == len(session.faults) == 1, f"{place}: not one warning but {lines}"
+
+
+def methods_of(tap: Tap) -> list[str]:
+    """The methods of a tap that a training may reach."""
+    members = inspect.getmembers(type(tap), inspect.isfunction)
+    return [n for n, _ in members if not n.startswith(("__", "_wrap")) and n not in _SPARED]
+
+
+def break_method(tap: Tap, method: str) -> list[str]:
+    """Have a method raise; returns a list that grows by its name with each call."""
+    calls: list[str] = []
+
+    def broken(*args: Any, **kwargs: Any) -> None:
+        calls.append(method)
+        raise ZeroDivisionError(f"injected into {method}")
+
+    setattr(tap, method, broken)
+    return calls
+
+
+@contextmanager
+def _standard_error() -> Iterator[StringIO]:
+    before, sys.stderr = sys.stderr, StringIO()
+    try:
+        yield sys.stderr
+    finally:
+        sys.stderr = before
+
+
+def _tap(session: Session, name: str) -> Tap:
+    return next(tap for tap in session.taps if tap.name == name)
+
+
+def _outcome(training: Training) -> list[Tensor]:
+    torch.manual_seed(0)
+    tensors = training.train()
+    return [tensor.detach().clone() for tensor in tensors] + [torch.get_rng_state()]
+
+
+def _assert_same(expected: list[Tensor], found: list[Tensor], place: str) -> None:
+    assert len(expected) == len(found), place
+    same = all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+    assert same, f"{place}: the training ends with other numbers"
+
+
+# the trainings ----------------------------------------------------------------------------------------------------------
+
+
+def _network(*extra: nn.Module) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Dropout(0.2), *extra, nn.Linear(8, 3))
+
+
+def _classifier() -> list[Tensor]:
+    model = _network(nn.BatchNorm1d(8))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    dataset = TensorDataset(torch.randn(8 * STEPS, 6), torch.randint(3, (8 * STEPS,)))
+    for inputs, targets in DataLoader(dataset, batch_size=8, shuffle=True):
+        optimizer.zero_grad()
+        loss = functional.cross_entropy(model(inputs), targets)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        optimizer.step()
+    with torch.no_grad():
+        functional.cross_entropy(model.eval()(dataset.tensors[0]), dataset.tensors[1])
+    return list(model.state_dict().values())
+
+
+def _adversaries() -> list[Tensor]:
+    generator, critic = nn.Linear(2, 4), nn.Sequential(nn.Linear(4, 8), nn.LeakyReLU(), nn.Linear(8, 1))
+    generator_steps = torch.optim.Adam(generator.parameters())
+    critic_steps = torch.optim.Adam(critic.parameters())
+    for _ in range(STEPS):
+        made = generator(torch.randn(8, 2))
+        critic_steps.zero_grad()
+        functional.softplus(critic(made.detach()) - critic(torch.randn(8, 4))).mean().backward()
+        critic_steps.step()
+        generator_steps.zero_grad()
+        functional.binary_cross_entropy_with_logits(critic(made), torch.ones(8, 1)).backward()
+        generator_steps.step()
+    return [*generator.parameters(), *critic.parameters()]
+
+
+def _closure() -> list[Tensor]:
+    model = nn.Linear(4, 1)
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=3)
+    inputs, targets = torch.randn(16, 4), torch.randn(16, 1)
+
+    def closure() -> float:
+        optimizer.zero_grad()
+        loss = nn.MSELoss()(model(inputs), targets)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return float(loss)
+
+    for _ in range(STEPS):
+        optimizer.step(closure)
+    return list(model.parameters())
+
+
+def _recurrence() -> list[Tensor]:
+    cell, head = nn.RNNCell(3, 5), nn.Linear(5, 2)
+    parameters = [*cell.parameters(), *head.parameters()]
+    optimizer = torch.optim.RMSprop(parameters, lr=0.01)
+    for _ in range(STEPS):
+        hidden = torch.zeros(4, 5)
+        for _ in range(12):
+            hidden = torch.tanh(cell(torch.randn(4, 3), hidden))
+        functional.mse_loss(head(hidden), torch.randn(4, 2)).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return parameters
+
+
+def _embedding() -> list[Tensor]:
+    model = nn.Embedding(20, 4, sparse=True)
+    optimizer = torch.optim.SparseAdam(model.parameters())
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        model(torch.randint(20, (16,))).square().mean().backward()
+        optimizer.step()
+    return list(model.parameters())
+
+
+def _mixed_precision() -> list[Tensor]:
+    model = _network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**120, growth_interval=2)
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = functional.cross_entropy(model(torch.randn(8, 6)), torch.randint(3, (8,)))
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+    return list(model.parameters())
+
+
+def _by_hand() -> list[Tensor]:
+    weight = torch.randn(4, 2, requires_grad=True)
+    for _ in range(2 * STEPS):
+        loss = (torch.randn(8, 4) @ weight).sigmoid().square().mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        assert weight.grad is not None
+        with torch.no_grad():
+            weight -= 0.1 * weight.grad
+        weight.grad = None
+    return [weight]
+
+
+def _broken() -> list[Tensor]:
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for step in range(STEPS):
+        optimizer.zero_grad()
+        (model(torch.randn(8, 3)).square().mean() * (float("nan") if step == 2 else 1.0)).backward()
+        optimizer.step()
+    return [torch.nan_to_num(tensor) for tensor in model.parameters()]
+
+
+TRAININGS = (
+    Training("classifier", _classifier),
+    Training("adversaries", _adversaries),
+    Training("closure", _closure),
+    Training("recurrence", _recurrence),
+    Training("embedding", _embedding),
+    Training("mixed precision", _mixed_precision),
+    Training("by hand", _by_hand),
+    Training("NaN loss", _broken),
+)
