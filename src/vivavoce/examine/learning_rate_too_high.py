@@ -48,11 +48,8 @@ class LearningRateTooHigh(Detector):
         sizes = {}
         for candidate in stepped_optimizers(run):
             weights = weights_of(run, candidate)
-            known = (
-                [size for size in (largest_update(weights), first_update(run, candidate)) if math.isfinite(size)]
-                if weights
-                else []
-            )
+            sizes_seen = (largest_update(weights) if weights else math.nan, first_update(run, candidate))
+            known = [size for size in sizes_seen if math.isfinite(size)]
             size = max(known, default=math.nan) - decay_update(candidate)
             if math.isfinite(size) and size > 0:
                 sizes[candidate.id] = size

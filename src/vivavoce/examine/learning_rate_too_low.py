@@ -11,6 +11,7 @@ from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
 from vivavoce.examine.progress import Progress
 from vivavoce.examine.reading import Weights, learning_rate, stepped_optimizers, weights_of, where, with_rate
+from vivavoce.examine.sensitivity import first_update
 from vivavoce.measure.robust import median
 from vivavoce.record.entities import Optimizer
 from vivavoce.record.run import Run
@@ -35,7 +36,7 @@ class LearningRateTooLow(Detector):
         updates = {}
         for candidate in stepped_optimizers(run):
             sampled = weights_of(run, candidate)
-            typical = median(sampled.typical_update) if sampled else math.nan
+            typical = median(sampled.typical_update) if sampled else first_update(run, candidate, highest_rate=True)
             if math.isfinite(typical):
                 updates[candidate.id] = typical
         if not updates:
@@ -52,8 +53,10 @@ class LearningRateTooLow(Detector):
 
 def _representative(run: Run, optimizer: Optimizer, weights: Weights | None) -> bool:
     """The samples speak for the run: it was long enough, and its later half was sampled, or its rate never grew enough to matter."""
-    if weights is None or run.steps < FEWEST_STEPS:
+    if run.steps < FEWEST_STEPS:
         return False
+    if weights is None:
+        return True  # reckoned with the highest rate
     rates = run.series("learning_rate", ("optimizer", optimizer.id)).finite
     if weights.steps[-1] > run.steps // 2 or len(rates) <= 1:
         return True

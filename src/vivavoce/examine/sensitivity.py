@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vivavoce.examine.reading import optimizer_track, unclipped_norms, weights_of
+from vivavoce.examine.reading import is_weight, optimizer_track, unclipped_norms, weights_of
 from vivavoce.measure.robust import median
 from vivavoce.record.entities import Optimizer, Parameter
 from vivavoce.record.run import Run
@@ -51,13 +51,17 @@ class Beginning:
 def beginning(run: Run, optimizer: Optimizer) -> Beginning | None:
     """The beginning of an optimizer's training; None where its first gradients were not recorded."""
     weights, track = weights_of(run, optimizer), optimizer_track(run, "gradient_norm", optimizer)
-    if weights is None or track is None or not len(run.train_loss) or track.steps[0] > run.train_loss.steps[0] + 1:
+    if track is None or not len(run.train_loss) or track.steps[0] > run.train_loss.steps[0] + 1:
         return None
-    columns = [track.columns.index(parameter.id) for parameter in weights.parameters]
-    norms = weights.weight[0]
-    if weights.steps[0] > track.steps[0]:
-        norms = np.minimum(norms, [default_norm(parameter) for parameter in weights.parameters])
-    return Beginning(weights.parameters, int(track.steps[0]), track.mean[0, columns], norms)
+    known = (run.parameters[int(id)] for id in track.columns if id in run.parameters)
+    parameters = weights.parameters if weights else tuple(parameter for parameter in known if is_weight(parameter))
+    if not parameters:
+        return None
+    norms = np.array([default_norm(parameter) for parameter in parameters])
+    if weights is not None:
+        norms = np.minimum(weights.weight[0], norms if weights.steps[0] > track.steps[0] else math.inf)
+    columns = [track.columns.index(parameter.id) for parameter in parameters]
+    return Beginning(parameters, int(track.steps[0]), track.mean[0, columns], norms)
 
 
 def default_norm(parameter: Parameter) -> float:
@@ -65,17 +69,21 @@ def default_norm(parameter: Parameter) -> float:
     return math.sqrt(parameter.shape[0] / 3)
 
 
-def first_update(run: Run, optimizer: Optimizer) -> float:
-    """‖Δw‖/‖w‖ of the median weight in the first step, computed from gradient and learning rate; NaN where unknown."""
+def first_update(run: Run, optimizer: Optimizer, *, highest_rate: bool = False) -> float:
+    """‖Δw‖/‖w‖ of the median weight in the first step, computed from gradient and learning rate; NaN where unknown.
+
+    With `highest_rate`, what it would be at the highest learning rate of the run.
+    """
     start, rates = beginning(run, optimizer), run.series("learning_rate", ("optimizer", optimizer.id)).finite
     if start is None or not len(rates):
         return math.nan
+    rate = float(rates.maximum.max() if highest_rate else rates.mean[0])
     sizes = np.sqrt([parameter.numel for parameter in start.parameters])
     length = sizes if optimizer.class_name in ADAPTIVE else start.gradient if optimizer.class_name in PLAIN else None
-    if length is None or rates.mean[0] <= 0:
+    if length is None or rate <= 0:
         return math.nan
     known = (start.weight > 0) & (start.gradient > 0)
-    return median(rates.mean[0] * length[known] / start.weight[known])
+    return median(rate * length[known] / start.weight[known])
 
 
 def initial_sensitivity(run: Run, optimizer: Optimizer) -> Sensitivity | None:
