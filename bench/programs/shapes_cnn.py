@@ -30,7 +30,7 @@ def make_dataset(n, seed):
     images = torch.stack(
         [draw(k, cx, cy, r).float() for k, (cx, cy), r in zip(kinds.tolist(), centres, radii, strict=True)]
     )
-    images = images + 0.5 * torch.randn(n, SIZE, SIZE, generator=g)
+    images = images + 0.3 * torch.randn(n, SIZE, SIZE, generator=g)
     return TensorDataset(images.unsqueeze(1), kinds)
 
 

@@ -46,7 +46,7 @@ args = parser.parse_args()
 torch.manual_seed(args.seed)
 data = load_digits()
 x = torch.tensor(data.data, dtype=torch.float32) / 16
-x = x + 0.45 * torch.randn_like(x)
+x = x + 0.3 * torch.randn_like(x)
 y = torch.tensor(data.target)
 order = torch.randperm(len(x))
 x_train, y_train, x_test, y_test = x[order[:1300]], y[order[:1300]], x[order[1300:]], y[order[1300:]]
