@@ -160,5 +160,5 @@ def _child(script: Path, seed: int, output: Path, sender: multiprocessing.connec
             runpy.run_path(str(script), run_name="__main__")
         except Exception as exception:
             traceback.print_exc()
-            error = f"{type(exception).__name__}: {exception}"
+            error = f"{type(exception).__name__}: {exception}".partition("\n")[0]
     sender.send((steps, error, round(time.process_time() - started, 2)))

@@ -173,7 +173,7 @@ def _print_effects(program: Program, found: dict[str, plain.Effect]) -> int:
             fine = plain.is_healthy(program, effect) and not effect.error
             verdict = "healthy" if fine else f"NOT HEALTHY (needs {program.metric.healthy})"
         else:
-            fine = effect.hurts and not (effect.error and math.isnan(effect.median))
+            fine = effect.hurts and (not effect.error or effect.steps > 0)  # a crash in training is a symptom
             verdict = "hurts" if effect.hurts else "does not hurt"
         problems += not fine
         values = " ".join(f"{value:.4g}" for value in effect.metrics)
