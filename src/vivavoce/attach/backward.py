@@ -87,8 +87,10 @@ class BackwardTap(Tap):
 
     def _before(self, tensors: Any) -> None:
         session = self.session
-        started = now()
         loss = tensors if isinstance(tensors, Tensor) else tensors[0]
+        if session.light and self._lightly(loss):
+            return
+        started = now()
         session.optimizers.backward_begins()
         session.loaders.backward_begins()
         session.losses.backward_begins()
@@ -100,6 +102,20 @@ class BackwardTap(Tap):
         self._read(site, loss if raw is None else raw)
         deep = session.graph.before_backward(site.id, loss)
         session.budget.charge(now() - started - deep)
+
+    def _lightly(self, loss: Tensor) -> bool:
+        """On a light step: the raw loss, and no more. False at a place that is new."""
+        session = self.session
+        site = self.sites.get(session.sites.key(3))
+        if site is None:
+            session.look_closer()
+            return False
+        session.optimizers.count_backward()
+        session.loaders.backward_begins()
+        session.losses.backward_begins()
+        raw = session.scaler.raw(loss) if session.scaler.scaled is not None else None
+        self._read(site, loss if raw is None else raw)
+        return True
 
     def _record(self, key: CallKey | None, loss: Tensor) -> BackwardSite:
         session = self.session
@@ -124,6 +140,8 @@ class BackwardTap(Tap):
         session.latest.loss = value
         if value - value != 0.0:  # NaN or infinite
             session.budget.alarm(session.step)
+            session.look_closer()
             session.failures.loss(site.id, step, value, loss)
         elif site.surprising(value):
             session.budget.alarm(session.step)
+            session.look_closer()

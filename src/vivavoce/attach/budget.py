@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 DEFAULT_BUDGET = 0.02  # share of the training's own step time
+HEADROOM = 0.75  # of the budget is planned for: the rest is what no timer sees (cold caches, a shared interpreter lock)
 START_UP_GRANT = 0.1  # seconds that may be spent once, so that short runs are sampled well
-CHEAP_SHARE = 0.6  # of the budget, for the signals of every step; the rest is for deep samples
+FULL_SHARE = 0.6  # of the budget, for the signals of full steps; the rest is for deep samples
 ALARM_STEPS = 32  # steps for which every signal is taken after something looked wrong
 ALARM_DEBT = 0.25  # seconds that alarms may overdraw the budget by, in all
-HOOK_COST = 0.35e-6  # seconds for entering and leaving one tap, which its own timer cannot see (bench/overhead.py)
+LIGHT_COST = 5e-6  # seconds: a step on which only the raw loss is read, as bench/overhead.py sees it
+UNSEEN_COST = 8e-6  # seconds: entering and leaving the taps of a full step, which their own timers cannot see
 SMOOTHING = 0.2  # weight of the newest cost in the running estimates
 DEEP_GAP_GROWTH = 1.5  # ratio of successive gaps between the first deep samples
 DEEP_GAP = 25  # steps between deep samples once the first ones are taken, budget allowing
-NORMS_AT_LEAST = 64  # steps: gradient norms are taken at least this often, whatever they cost
-DEEP_AT_LEAST = 1000  # steps: the same for deep samples
+FULL_AT_LEAST = 64  # steps: a step is full at least this often, whatever it costs
+DEEP_AT_LEAST = 2.0  # ratio of steps: a deep sample is taken whenever the run has doubled since the last one
 LONGEST_STEP = 60.0  # seconds: longer pauses between steps (a breakpoint, an evaluation) earn no more than this
 
 now = time.perf_counter
 
 
 class Budget:
-    """Decides at each step which signals are taken.
+    """Decides which steps are full, which are sampled deeply, and which pass lightly.
 
-    `fraction` is the share of step time that Viva may use (0 < fraction ≤ 1). `spent` is Viva's own time inside the
-    taps and the background thread; `setup` is what was paid once, outside the budget (finding the models);
-    `elapsed` is wall time of the training. All in seconds. Raises ValueError for a fraction outside its range.
+    On a light step only the raw loss is read and the step counted; on a full one the gradient norms, learning rates
+    and the order of calls too. `fraction` is the share of step time that Viva may use (0 < fraction ≤ 1). `spent` is
+    Viva's own time inside the taps and the background thread; `setup` what was paid once, outside the budget (finding
+    the models); `elapsed` wall time of the training. All in seconds. Raises ValueError for a fraction outside its range.
     """
 
     def __init__(self, fraction: float = DEFAULT_BUDGET) -> None:
@@ -35,14 +39,15 @@ class Budget:
         self.spent = 0.0
         self.setup = 0.0
         self.elapsed = 0.0
-        self._cheap = START_UP_GRANT * CHEAP_SHARE  # seconds that may be spent now
-        self._deep = START_UP_GRANT * (1 - CHEAP_SHARE)
-        self._norms_cost = 0.0  # running estimate of one sample
+        self._full = START_UP_GRANT * FULL_SHARE  # seconds that may be spent now
+        self._deep = START_UP_GRANT * (1 - FULL_SHARE)
+        self._full_cost = 0.0  # running estimates of one step's
         self._deep_cost = 0.0
-        self._unsettled = 0.0  # own time since the last step ended
+        self._step_seconds = 0.0  # the training's own
+        self._unsettled = 0.0  # own time since the last settlement
         self._unsettled_deep = 0.0
-        self._last_step = 0.0
-        self._last_norms = 0
+        self._unsettled_background = 0.0
+        self._last_settled = 0.0
         self._next_deep = 1
         self._last_deep = 0
         self._deep_gap = 1.0
@@ -55,24 +60,27 @@ class Budget:
         training = self.elapsed - self.spent
         return self.spent / training if training > 0 else None
 
-    def charge(self, seconds: float) -> None:
-        """Own time of a tap at every step."""
-        self._unsettled += seconds
+    def restart_clock(self) -> None:
+        """The time until now is none of the training's: nothing is earned for it."""
+        self._last_settled = 0.0
 
-    def charge_norms(self, seconds: float) -> None:
-        """Own time of one reading of the gradient norms."""
+    def charge(self, seconds: float) -> None:
+        """Own time of a tap on a full step."""
         self._unsettled += seconds
-        self._norms_cost = _smooth(self._norms_cost, seconds)
 
     def charge_deep(self, seconds: float) -> None:
         """Own time of a part of a deep sample."""
         self._unsettled_deep += seconds
 
+    def charge_background(self, seconds: float) -> None:
+        """Own time of the thread that writes and examines."""
+        self._unsettled_background += seconds
+
     def charge_setup(self, seconds: float) -> None:
         """Own time that is paid once, and is no time of the training's."""
         self.setup += seconds
-        if self._last_step > 0.0:
-            self._last_step += seconds
+        if self._last_settled > 0.0:
+            self._last_settled += seconds
 
     def alarm(self, step: int) -> None:
         """Something looks wrong: take every signal for a while, budget or not (within `ALARM_DEBT`)."""
@@ -80,64 +88,69 @@ class Budget:
             self._alarm_until = step + ALARM_STEPS
 
     def affords(self, seconds: float) -> bool:
-        """Whether an optional reading of this cost is covered by the share for every step."""
-        return self._cheap >= seconds
+        """Whether an optional reading of this cost is covered by the share for full steps."""
+        return self._full >= seconds
 
-    def wants_norms(self, step: int) -> bool:
-        """Whether the gradient norms of this step are taken; counts as taken when True is returned."""
-        wanted = (
-            self._cheap >= self._norms_cost or step <= self._alarm_until or step >= self._last_norms + NORMS_AT_LEAST
-        )
-        if wanted:
-            self._last_norms = step
-        return wanted
+    def light_steps(self, step: int) -> int:
+        """How many steps pass lightly until the next full one is paid for; 0 while an alarm lasts."""
+        if step < self._alarm_until or self._full >= self._full_cost:
+            return 0
+        earned = FULL_SHARE * HEADROOM * self.fraction * self._step_seconds - LIGHT_COST
+        if earned <= 0:
+            return FULL_AT_LEAST - 1
+        return min(FULL_AT_LEAST - 1, math.ceil((self._full_cost - self._full) / earned))
 
     def wants_deep(self, step: int) -> bool:
         """Whether the coming step is sampled deeply; counts as taken when True is returned."""
-        if step < self._next_deep or (self._deep < self._deep_cost and step < self._last_deep + DEEP_AT_LEAST):
+        due = step >= DEEP_AT_LEAST * self._last_deep
+        if step < self._next_deep or (self._deep < self._deep_cost and not due):
             return False
         self._last_deep = step
         self._deep_gap = min(self._deep_gap * DEEP_GAP_GROWTH, DEEP_GAP)
         self._next_deep = step + max(1, int(self._deep_gap))
         return True
 
-    def settle(self, step: int) -> float:
-        """End of a step: earn, and pay the taps. Returns the step's wall time without Viva's own, in seconds."""
+    def settle(self, step: int, light: int = 0) -> float:
+        """End of a full step that `light` steps came before: earn, and pay the taps.
+
+        Returns the mean wall time of these steps without Viva's own, in seconds; 0 for the first one.
+        """
         clock = now()
-        own, deep = self._unsettled, self._unsettled_deep
-        self._unsettled = self._unsettled_deep = 0.0
+        own, deep, background = self._unsettled, self._unsettled_deep, self._unsettled_background
+        self._unsettled = self._unsettled_deep = self._unsettled_background = 0.0
         if deep:
             self._deep_cost = _smooth(self._deep_cost, deep)
-        if self._last_step <= 0.0:
-            self._last_step = clock
+        if self._last_settled <= 0.0:
+            self._last_settled = clock
             self.setup += own + deep
             return 0.0
-        wall = min(clock - self._last_step, LONGEST_STEP)
-        self._last_step = clock
+        own += UNSEEN_COST
+        self._full_cost = _smooth(self._full_cost, own)
+        own += light * LIGHT_COST
+        wall = min(clock - self._last_settled, (light + 1) * LONGEST_STEP)
+        self._last_settled = clock
         training = max(wall - own - deep, 0.0)
-        self.spent += own + deep
+        self.spent += own + deep + background
         self.elapsed += wall
-        earned = self.fraction * training
-        self._cheap += CHEAP_SHARE * earned - own
-        self._deep += (1 - CHEAP_SHARE) * earned - deep
+        earned = HEADROOM * self.fraction * training
+        self._full += FULL_SHARE * (earned - background) - own
+        self._deep += (1 - FULL_SHARE) * (earned - background) - deep
         self._balance(step)
-        return training
+        self._step_seconds = _smooth(self._step_seconds, training / (light + 1))
+        return training / (light + 1)
 
     def _balance(self, step: int) -> None:
-        """Forgive what an alarm overdrew, and pour what one share cannot use into the other."""
-        if self._cheap < 0 and step <= self._alarm_until:
-            self._debt -= self._cheap
-            self._cheap = 0.0
+        """Forgive what an alarm overdrew, and pour what the full steps leave into the deep samples."""
+        if self._full < 0 and step <= self._alarm_until:
+            self._debt -= self._full
+            self._full = 0.0
             if self._debt > ALARM_DEBT:
                 self._alarm_until = -1
-        surplus = self._cheap - START_UP_GRANT
+        surplus = self._full - START_UP_GRANT
         if surplus > 0:
-            self._cheap -= surplus
-            self._deep = min(self._deep + surplus, START_UP_GRANT)
-        elif self._cheap < 0 < self._deep:
-            moved = min(-self._cheap, self._deep)
-            self._cheap += moved
-            self._deep -= moved
+            self._full -= surplus
+            self._deep += surplus
+        self._deep = min(self._deep, START_UP_GRANT)
 
 
 def _smooth(before: float, newest: float) -> float:

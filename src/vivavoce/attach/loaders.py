@@ -26,6 +26,7 @@ class LoaderState:
         self.signal = signal
         self.trained = False
         self.batches = 0  # of the pass that goes on
+        self.streak = 0  # backward calls in a row, in this pass, each of which came after a batch of this loader
 
 
 class LoaderTap(Tap):
@@ -37,7 +38,7 @@ class LoaderTap(Tap):
         super().__init__(session)
         self._by_loader: weakref.WeakKeyDictionary[Any, LoaderState] = weakref.WeakKeyDictionary()
         self._by_iterator: dict[int, LoaderState] = {}
-        self._current: LoaderState | None = None
+        self._feeding: list[LoaderState] = []  # whose batches came after the last backward call, the latest last
 
     def install(self) -> None:
         """Wrap the making of an iterator and its next batch."""
@@ -80,7 +81,8 @@ class LoaderTap(Tap):
             state = self._by_iterator.get(id(iterator))
             if state is not None:
                 state.batches += 1
-                self._current = state
+                if not self._feeding or self._feeding[-1] is not state:
+                    self._feeding = [other for other in self._feeding if other is not state] + [state]
             return batch
 
         return next_batch
@@ -113,25 +115,32 @@ class LoaderTap(Tap):
             state = self._by_iterator.get(id(iterator))
             if state is not None and state.batches:
                 self._close(state)
-                if self._current is state:
-                    self._current = None
+                self._feeding = [other for other in self._feeding if other is not state]
         except Exception as error:
             self.fail(error)
 
     def _close(self, state: LoaderState) -> None:
         state.signal.append(self.session.step, (float(state.batches),))
-        state.batches = 0
+        state.batches = state.streak = 0
         if state.entity.role is None:
             state.entity = replace(state.entity, role="train" if state.trained else "validation")
             self.session.recorder.entity(state.entity)
 
     def backward_begins(self) -> None:
-        """A backward call starts: the loader that gave the last batch is a training loader."""
-        state = self._current
-        if state is not None and not state.trained:
-            state.trained = True
-            state.entity = replace(state.entity, role="train")
-            self.session.recorder.entity(state.entity)
+        """A backward call starts: the loader that gave the last batch is a training loader.
+
+        So is one that goes along with it, a batch a step: several loaders may be read side by side.
+        """
+        feeding = self._feeding
+        if not feeding:
+            return
+        last, self._feeding = feeding[-1], []
+        for state in feeding:
+            state.streak += 1
+            if not state.trained and (state is last or state.streak > 1):
+                state.trained = True
+                state.entity = replace(state.entity, role="train")
+                self.session.recorder.entity(state.entity)
 
 
 def describe(loader: Any, id: int) -> Loader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,7 @@ FUNCTIONS = (
     "triplet_margin_with_distance_loss",
     "ctc_loss",
 )
+IGNORED = -100  # PyTorch's default for the target that a class-index loss leaves out
 MOST_UNCLAIMED = 64  # calls remembered between two backward calls
 MOST_CLASSES = 1000  # classes counted one by one
 BATCH_OUTPUTS = 64  # outputs whose spread over the batch is measured
@@ -71,7 +73,7 @@ class Pass:
         self.values: list[float] = []
         self.sizes: list[int] = []
         self.hits = 0.0
-        self.judged = 0
+        self.judged = 0.0
 
 
 class LossSite:
@@ -94,7 +96,9 @@ class LossTap(Tap):
         super().__init__(session)
         self.sites: dict[tuple[str, CallKey | None], LossSite] = {}
         self._busy = False
-        self._last: tuple[int, str] = (0, "")
+        self._last: tuple[weakref.ref[Tensor] | None, str] = (None, "")
+        self._doubtful = False  # a pass goes on in evaluation mode, but with gradients
+        self._trains_evaluating = False  # the script trains a model that is in evaluation mode
         self._validating = False
         self._unclaimed: list[tuple[LossSite, float | Tensor]] = []  # training calls that no backward has followed yet
 
@@ -104,10 +108,12 @@ class LossTap(Tap):
             self.patches.wrap(torch.nn.functional, function, functools.partial(self._wrap, function))
 
     def _wrap(self, function: str, original: Callable[..., Any]) -> Callable[..., Any]:
-        session, is_compiling = self.session, torch.compiler.is_compiling
+        session, is_compiling, is_grad_enabled = self.session, torch.compiler.is_compiling, torch.is_grad_enabled
 
         def loss_function(*args: Any, **kwargs: Any) -> Any:
             if is_compiling() or self._busy or not self.on or not session.active:
+                return original(*args, **kwargs)
+            if session.light and is_grad_enabled():
                 return original(*args, **kwargs)
             self._busy = True  # original may come back through __torch_function__
             try:
@@ -128,13 +134,14 @@ class LossTap(Tap):
 
     def function_of(self, loss: Tensor) -> str:
         """The loss function that made this very tensor, "" where another operation did."""
-        return self._last[1] if self._last[0] == id(loss) else ""
+        reference, function = self._last
+        return function if reference is not None and reference() is loss else ""
 
     def _called(self, function: str, args: Any, kwargs: Any, result: Tensor) -> None:
         session = self.session
         key = (function, session.sites.key(2))
         site = self.sites.get(key)
-        training = result.requires_grad and not session.evaluating()
+        training = result.requires_grad and (self._trains_evaluating or not session.evaluating())
         if training and site is not None and not session.deep:
             self._trained(site, result)
             return
@@ -143,15 +150,16 @@ class LossTap(Tap):
         if site is None:
             site = self.sites[key] = self._record(function, prediction, target, kwargs)
         if not training:
-            self._validated(site, prediction, target, result)
+            self._doubtful = self._doubtful or result.requires_grad
+            self._validated(site, prediction, target, result, kwargs)
             return
         self._trained(site, result)
         if session.deep and site.sampled_at != session.coming:
             site.sampled_at = session.coming
-            self._sample(site, prediction, target)
+            self._sample(site, prediction, target, kwargs)
 
     def _trained(self, site: LossSite, result: Tensor) -> None:
-        self._last = (id(result), site.entity.function)
+        self._last = (weakref.ref(result), site.entity.function)
         if len(self._unclaimed) < MOST_UNCLAIMED:
             if result.is_cpu and result.ndim == 0:
                 value: float | Tensor = result.item()
@@ -177,6 +185,8 @@ class LossTap(Tap):
 
     def backward_begins(self) -> None:
         """A backward call starts: the losses since the one before it belong to training."""
+        if self._doubtful:
+            self._settle_doubt()
         if self._validating:
             self.close_passes()
         if not self._unclaimed:
@@ -193,9 +203,17 @@ class LossTap(Tap):
             else:
                 signal.append(step, (value,))
 
+    def _settle_doubt(self) -> None:
+        """Losses with gradients in evaluation mode: of a validation pass, or of training that forgot `train()`?"""
+        self._doubtful = False
+        if self.session.evaluating():
+            self._trains_evaluating = True
+            for site in self.sites.values():
+                site.validation = None
+
     # validation ---------------------------------------------------------------------------------------------------
 
-    def _validated(self, site: LossSite, prediction: Any, target: Any, result: Tensor) -> None:
+    def _validated(self, site: LossSite, prediction: Any, target: Any, result: Tensor, kwargs: dict[str, Any]) -> None:
         current = site.validation
         if current is None:
             current = site.validation = Pass()
@@ -207,15 +225,14 @@ class LossTap(Tap):
         if site.entity.classes is None or not self.session.budget.affords(site.accuracy_cost):
             return
         started = now()
-        hits = _hits(site.entity.function, prediction, target)
-        if hits is not None:
-            count = hits.numel()
+        judged = _judged(site.entity.function, prediction, target, kwargs)
+        if judged is not None:
 
             def deliver(values: list[float]) -> None:
                 current.hits += values[0]
-                current.judged += count
+                current.judged += values[1]
 
-            self.session.readback.read(hits.sum().reshape(1).float(), deliver)
+            self.session.readback.read(judged, deliver)
         site.accuracy_cost = now() - started
 
     def close_passes(self) -> None:
@@ -245,7 +262,7 @@ class LossTap(Tap):
 
     # deep samples of training calls ---------------------------------------------------------------------------------
 
-    def _sample(self, site: LossSite, prediction: Any, target: Any) -> None:
+    def _sample(self, site: LossSite, prediction: Any, target: Any, kwargs: dict[str, Any]) -> None:
         started = now()
         owner, step = ("loss", site.entity.id), self.session.coming
         op = _made_by(prediction)
@@ -257,25 +274,32 @@ class LossTap(Tap):
             if numbers.is_plain(value) and value.numel():
                 self._emit(name, owner, columns, step, _spread(value))
         if site.entity.classes is not None and numbers.is_plain(prediction) and numbers.is_plain(target):
-            self._sample_classes(site, owner, step, prediction, target)
+            self._sample_classes(site, owner, step, prediction, target, kwargs)
         spent = now() - started
         self.session.budget.charge_deep(spent)
         self.session.budget.charge(-spent)
 
     def _sample_classes(
-        self, site: LossSite, owner: tuple[str, int], step: int, prediction: Tensor, target: Tensor
+        self,
+        site: LossSite,
+        owner: tuple[str, int],
+        step: int,
+        prediction: Tensor,
+        target: Tensor,
+        kwargs: dict[str, Any],
     ) -> None:
         function, classes = site.entity.function, site.entity.classes or 0
-        hits = _hits(function, prediction, target)
-        if hits is not None and hits.numel():
-            self._emit("train/accuracy", owner, ("accuracy",), step, hits.float().mean().reshape(1))
+        judged = _judged(function, prediction, target, kwargs)
+        if judged is not None and target.numel():
+            self._emit("train/accuracy", owner, ("accuracy",), step, (judged[0] / judged[1]).reshape(1))
         if classes > MOST_CLASSES:
             return
         columns = tuple(range(classes))
         predicted, real = _decisions(function, prediction, target)
+        kept = _kept(function, real, kwargs)
         for name, labels in (("target_classes", real), ("predicted_classes", predicted)):
             if labels is not None:
-                self._emit(name, owner, columns, step, _count(labels, classes))
+                self._emit(name, owner, columns, step, _count(labels, classes, kept))
 
     def _emit(self, name: str, owner: tuple[str, int], columns: tuple[str | int, ...], step: int, row: Tensor) -> None:
         signal = self.session.recorder.signal(name, owner, columns)
@@ -335,18 +359,30 @@ def _decisions(function: str, prediction: Tensor, target: Tensor) -> tuple[Tenso
     return predicted.flatten(), real.flatten()
 
 
-def _hits(function: str, prediction: Any, target: Any) -> Tensor | None:
-    """For each example 1 where the decision is right; ignored targets (negative) are left out of neither."""
+def _judged(function: str, prediction: Any, target: Any, kwargs: dict[str, Any]) -> Tensor | None:
+    """How many decisions are right, and how many were made, shape (2,), float32; ignored targets count in neither."""
     if not numbers.is_plain(prediction) or not numbers.is_plain(target):
         return None
     predicted, real = _decisions(function, prediction, target)
     if predicted is None or real is None:
         return None
-    return predicted == real
+    hits, kept = (predicted == real).float(), _kept(function, real, kwargs)
+    if kept is None:
+        return torch.stack([hits.sum(), torch.full_like(hits.sum(), float(hits.numel()))])
+    return torch.stack([(hits * kept).sum(), kept.sum()])
 
 
-def _count(labels: Tensor, classes: int) -> Tensor:
-    """How often each class occurs, shape (classes,); labels outside 0 … classes-1 are not counted."""
-    kept = ((labels >= 0) & (labels < classes)).to(torch.float32)
+def _kept(function: str, real: Tensor | None, kwargs: dict[str, Any]) -> Tensor | None:
+    """1 for each target that counts, 0 for ignored ones; None where none can be ignored."""
+    if function not in CLASS_INDEX_LOSSES or real is None:
+        return None
+    return (real != kwargs.get("ignore_index", IGNORED)).float()
+
+
+def _count(labels: Tensor, classes: int, kept: Tensor | None) -> Tensor:
+    """How often each class occurs, shape (classes,); labels outside 0 … classes-1 and ignored ones are not counted."""
+    counted = ((labels >= 0) & (labels < classes)).to(torch.float32)
+    if kept is not None:
+        counted = counted * kept
     counts = torch.zeros(classes, dtype=torch.float32, device=labels.device)
-    return counts.index_add_(0, labels.clamp(0, classes - 1).long(), kept)
+    return counts.index_add_(0, labels.clamp(0, classes - 1).long(), counted)

@@ -45,10 +45,12 @@ class ModuleTap(Tap):
         self._calls = 0
 
     def install(self) -> None:
-        """Nothing is patched: hooks come and go with the samples."""
+        """Hear of modules as they are built; the forward hook comes and goes with the samples."""
+        self.session.registry.index.install()
 
     def uninstall(self) -> None:
-        """Remove the hook where a sample is going on."""
+        """Remove every hook."""
+        self.session.registry.index.uninstall()
         self.disarm()
 
     def arm(self) -> None:

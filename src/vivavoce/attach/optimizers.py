@@ -47,6 +47,7 @@ class OptimizerState:
         self.step_site: Site | None = None
         self.zero_grad_site: Site | None = None
         self.closure = False
+        self.sentinel: Tensor | None = None  # on the CPU, a parameter near the input: a NaN on its way back reaches it
         self.simple = False  # every gradient is a plain dense real tensor
         self.followed = True  # False where `watch` was given other models and optimizers
         self.steps = 0
@@ -125,6 +126,7 @@ class OptimizerTap(Tap):
         if state is None or state.optimizer() is not optimizer:
             state = OptimizerState(self.session.take_optimizer_id(), optimizer, self._site(optimizer))
             state.followed = self.session.follows(optimizer)
+            state.deep = self.session.deep
             key = id(optimizer)
             weakref.finalize(optimizer, self._forget, key, state).atexit = False
             self.states[key] = state
@@ -149,6 +151,8 @@ class OptimizerTap(Tap):
         self._stepping.append(key)
         if len(self._stepping) > 1:
             return
+        if session.light and self._step_lightly(key):
+            return
         started = now()
         try:
             state = self.state_of(optimizer)
@@ -159,12 +163,24 @@ class OptimizerTap(Tap):
             if state.steps == 0 or _changed(state, optimizer):
                 started = self._refresh(state, optimizer, _has_closure(args, kwargs), started)
             if not state.closure:
-                self._read_gradients(state)
+                self.read_gradients(state, session.step)
             if state.deep:
                 self._keep_weights(state)
         except Exception as error:
             self.fail(error)
         session.budget.charge(now() - started)
+
+    def _step_lightly(self, key: int) -> bool:
+        """Count a step of an optimizer that is known, and no more."""
+        state = self.states.get(key)
+        if state is None or state.steps == 0 or not state.followed:
+            self.session.look_closer()
+            return False
+        if state.sentinel is not None and not _finite_at(state.sentinel):
+            self.session.look_closer()
+            return False
+        self.session.begin_step(state)
+        return True
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         session = self.session
@@ -174,13 +190,19 @@ class OptimizerTap(Tap):
             self._stepping.pop()
         if self._stepping:
             return
+        if session.light:
+            state = self.states[id(optimizer)]
+            state.steps += 1
+            state.backward_calls = 0
+            session.end_light_step()
+            return
         started = now()
         try:
             state = self.state_of(optimizer)
             if not state.followed:
                 return
             if state.closure:
-                self._read_gradients(state)
+                self.read_gradients(state, session.step)
             if state.deep:
                 self._compare_weights(state)
             state.steps += 1
@@ -246,16 +268,6 @@ class OptimizerTap(Tap):
 
     # signals ----------------------------------------------------------------------------------------------------
 
-    def _read_gradients(self, state: OptimizerState) -> None:
-        budget, step = self.session.budget, self.session.step
-        if not budget.wants_norms(step):
-            return
-        started = now()
-        self.read_gradients(state, step)
-        spent = now() - started
-        budget.charge_norms(spent)
-        budget.charge(-spent)  # the caller's timer runs on
-
     def read_gradients(self, state: OptimizerState, step: int) -> None:
         """Record the norms of all gradients of an optimizer's parameters, one fused reading a device."""
         count = len(state.parameters)
@@ -264,34 +276,35 @@ class OptimizerTap(Tap):
         if not state.simple:
             present = [numbers.plain(gradient) for gradient in present]
         if not present:
-            self._deliver(state, step, np.full(count, NO_GRADIENT))
+            self._deliver(state, step, [NO_GRADIENT] * count)
             return
         where = None if len(present) == count else [i for i, gradient in enumerate(gradients) if gradient is not None]
 
         def deliver(values: list[float]) -> None:
-            row = np.array(values)
             if where is not None:
-                row, found = np.full(count, NO_GRADIENT), row
-                row[where] = found
-            self._deliver(state, step, row)
+                row = [NO_GRADIENT] * count
+                for index, value in zip(where, values, strict=True):
+                    row[index] = value
+                self._deliver(state, step, row)
+            else:
+                self._deliver(state, step, values)
 
         self.session.readback.read(numbers.norms(present), deliver)
 
-    def _deliver(self, state: OptimizerState, step: int, row: np.ndarray[Any, Any]) -> None:
-        signal = state.gradient_norm
+    def _deliver(self, state: OptimizerState, step: int, row: list[float]) -> None:
+        signal, session = state.gradient_norm, self.session
         if signal is None or len(row) != len(signal.columns):
             return
-        signal.append(step, row)
-        present = row[row >= 0] if row.min(initial=0) < 0 else row
-        total = math.sqrt(float(np.dot(present, present)))
-        self.session.latest.gradient_norm = total
+        signal.append(step, np.array(row))
+        present = [norm for norm in row if norm != NO_GRADIENT] if NO_GRADIENT in row else row
+        total = session.latest.gradient_norm = math.hypot(*present)
         if not math.isfinite(total):
-            self.session.budget.alarm(self.session.step)
-            self.session.failures.gradient(state, step, row)
-            return
-        if total <= 0:
-            return
-        log_norm = math.log(total)
+            session.budget.alarm(session.step)
+            session.failures.gradient(state, step, np.array(row))
+        elif total > 0:
+            self._watch_growth(state, math.log(total))
+
+    def _watch_growth(self, state: OptimizerState, log_norm: float) -> None:
         if state.log_norm is None:
             state.log_norm = log_norm
         elif log_norm - state.log_norm > ALARM_GROWTH:
@@ -350,8 +363,10 @@ class OptimizerTap(Tap):
     # clearing of gradients ----------------------------------------------------------------------------------------
 
     def _wrap_zero_grad(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        session = self.session
+
         def zero_grad(owner: Any, *args: Any, **kwargs: Any) -> Any:
-            if self.on and not torch.compiler.is_compiling() and self.session.active:
+            if not session.light and self.on and not torch.compiler.is_compiling() and session.active:
                 try:
                     self._clearing(owner)
                 except Exception as error:
@@ -375,12 +390,26 @@ class OptimizerTap(Tap):
             state.step_signal.append(
                 session.step, (state.backward_calls, 1.0 if state.stale else 0.0, session.last_step_seconds)
             )
+        self._mark_gradient(state)
+
+    def mark_gradients(self) -> None:
+        """Light steps are over: the gradients as they are now are those of before the next step."""
+        for state in self.states.values():
+            self._mark_gradient(state)
+
+    def forget_gradients(self) -> None:
+        """Light steps end in the middle of a step: nothing can be said on what its gradients were before."""
+        for state in self.states.values():
+            state.probe_gradient = None
+
+    def _mark_gradient(self, state: OptimizerState) -> None:
         state.backward_calls = 0
         state.stale = False
         gradient = state.probe.grad if state.probe is not None else None
         if gradient is None and state.steps <= PROBE_STEPS:
             with_gradient = [p for p in state.parameters if p.grad is not None]
             state.probe = min(with_gradient, key=Tensor.numel, default=None)
+            state.sentinel = next((p for p in with_gradient if p.is_cpu and numbers.simple(p.grad)), None)
             gradient = state.probe.grad if state.probe is not None else None
             state.simple = len(with_gradient) == len(state.parameters) and all(
                 type(p) in (Tensor, Parameter) and numbers.simple(p.grad) for p in with_gradient
@@ -390,6 +419,11 @@ class OptimizerTap(Tap):
         else:
             state.probe_gradient = weakref.ref(gradient)
             state.probe_version = gradient._version
+
+    def count_backward(self) -> None:
+        """A backward call of a light step starts."""
+        for state in self.states.values():
+            state.backward_calls += 1
 
     def backward_begins(self) -> None:
         """A backward call starts: count it, and see whether gradients of before the last step are still there.
@@ -427,6 +461,15 @@ def _still_stepping(stepping: list[int]) -> list[int]:
 
 def _parameters_of(optimizer: Any) -> list[Tensor]:
     return [p for group in optimizer.param_groups for p in group["params"] if isinstance(p, Tensor)]
+
+
+def _finite_at(parameter: Tensor) -> bool:
+    """Whether the first element of a gradient is finite: one look that costs a microsecond."""
+    gradient = parameter.grad
+    if gradient is None or gradient.numel() == 0:
+        return True
+    value = gradient[(0,) * gradient.ndim].item()
+    return bool(value - value == 0)
 
 
 def _changed(state: OptimizerState, optimizer: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+import sys
 import weakref
 from collections.abc import Iterable
 from dataclasses import replace
@@ -18,6 +19,7 @@ from vivavoce.record.entities import Model, Module, Parameter, Site
 from vivavoce.record.recorder import Recorder
 
 WRAPPER_PREFIXES = ("module.", "_orig_mod.", "_fsdp_wrapped_module.")  # of DDP, torch.compile and FSDP
+SCAN_SECONDS = 0.5  # how long threads may have to wait for a look through all objects
 MOST_MODULES = 1024  # modules recorded by name in one model; larger models are cut
 
 
@@ -38,6 +40,7 @@ class Registry:
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
+        self.index = ModuleIndex()
         self.models: dict[int, ModelState] = {}  # by id(root)
         self._modules: dict[int, tuple[weakref.ref[nn.Module], ModelState, int]] = {}  # by id(module)
         self._parameters: dict[int, tuple[weakref.ref[Tensor], Parameter]] = {}
@@ -82,7 +85,7 @@ class Registry:
         unknown = [t for t in tensors if self.parameter(t) is None]
         if not unknown:
             return
-        for root in find_roots({id(t) for t in unknown}):
+        for root in self.index.find_roots({id(t) for t in unknown}):
             self._record_model(root, frame, step)
 
     def ensure(self, tensor: Tensor, fallback: str, step: int, reached: bool | None = None) -> Parameter:
@@ -197,18 +200,63 @@ class Registry:
         return unique
 
 
-def find_roots(wanted: set[int]) -> list[nn.Module]:
-    """The outermost live modules that own a parameter whose `id` is wanted.
+class ModuleIndex:
+    """The live modules of the process, told by PyTorch as they are built."""
 
-    Looks through the garbage collector's objects: no module has to be announced. Objects that fake their class
-    are not touched (`type`, never `isinstance`).
+    def __init__(self) -> None:
+        self._modules: dict[int, weakref.ref[nn.Module]] = {}
+        self._handles: list[Any] = []
+
+    def install(self) -> None:
+        """Hear of every parameter and submodule that a module registers, which happens while it is built."""
+        hooks = nn.modules.module
+        self._handles = [
+            hooks.register_module_parameter_registration_hook(self._registered),
+            hooks.register_module_module_registration_hook(self._registered),
+        ]
+
+    def uninstall(self) -> None:
+        """Hear of nothing more."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def _registered(self, module: nn.Module, name: str, value: Any) -> None:
+        if id(module) not in self._modules:
+            self._modules[id(module)] = weakref.ref(module)
+
+    def find_roots(self, wanted: set[int]) -> list[nn.Module]:
+        """The outermost live modules that own a parameter whose `id` is wanted.
+
+        Modules that were copied, unpickled or built before the session are found among the garbage collector's objects.
+        """
+        self._modules = {key: ref for key, ref in self._modules.items() if ref() is not None}
+        known = [module for ref in self._modules.values() if (module := ref()) is not None]
+        owned = {id(p) for module in known for p in module.__dict__.get("_parameters", {}).values()}
+        return outermost(known if wanted <= owned else _collected_modules(), wanted)
+
+
+def _collected_modules() -> list[nn.Module]:
+    """All modules the garbage collector knows. Objects that fake their class are not touched (`type`, no `isinstance`).
+
+    A thread that builds a tuple must not run while a list of all objects refers to it (CPython refuses to resize it
+    then), so threads are not switched meanwhile.
     """
-    modules = [o for o in gc.get_objects() if issubclass(type(o), nn.Module) and "_modules" in o.__dict__]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(SCAN_SECONDS)
+    try:
+        return [o for o in gc.get_objects() if issubclass(type(o), nn.Module) and "_modules" in o.__dict__]
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def outermost(modules: list[nn.Module], wanted: set[int]) -> list[nn.Module]:
+    """Of these modules, those that own a wanted parameter, directly or through others, and that none of them owns."""
     parents: dict[int, list[nn.Module]] = {}
     for module in modules:
-        for child in module.__dict__["_modules"].values():
+        for child in module.__dict__.get("_modules", {}).values():
             parents.setdefault(id(child), []).append(module)
-    queue = [m for m in modules if any(id(p) in wanted for p in m.__dict__["_parameters"].values())]
+    queue = [m for m in modules if any(id(p) in wanted for p in m.__dict__.get("_parameters", {}).values())]
     seen = {id(m) for m in queue}
     roots = []
     while queue:
@@ -271,6 +319,4 @@ def _is_compiled(root: nn.Module) -> bool:
 
 
 def _dynamo_loaded() -> bool:
-    import sys
-
     return "torch._dynamo.eval_frame" in sys.modules

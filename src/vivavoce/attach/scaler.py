@@ -58,11 +58,8 @@ class ScalerTap(Tap):
                 return original(scaler, optimizer, *args, **kwargs)
             before = self._steps(optimizer)
             result = original(scaler, optimizer, *args, **kwargs)
-            try:
-                if self._steps(optimizer) == before:
-                    self.session.recorder.event(self.session.coming, "scaler-skip", scale=_scale_of(scaler))
-            except Exception as error:
-                self.fail(error)
+            if self.on and self._steps(optimizer) == before:
+                self._skipped(scaler)
             return result
 
         return step
@@ -75,8 +72,21 @@ class ScalerTap(Tap):
                 self._note(scaled, raw)
 
     def _steps(self, optimizer: Any) -> int:
+        try:
+            return self._count(optimizer)
+        except Exception as error:
+            self.fail(error)
+            return 0
+
+    def _count(self, optimizer: Any) -> int:
         state = self.session.optimizers.states.get(id(optimizer))
         return 0 if state is None else state.steps
+
+    def _skipped(self, scaler: Any) -> None:
+        try:
+            self.session.recorder.event(self.session.coming, "scaler-skip", scale=_scale_of(scaler))
+        except Exception as error:
+            self.fail(error)
 
 
 def _scale_of(scaler: Any) -> float | None:

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 LONGEST_SAMPLE = 8  # steps after which a deep sample ends, even where an optimizer has not stepped again
 FIRST_EXAMINATION = 20  # step of the first live examination
 NEXT_EXAMINATION = 1.25  # ratio of the steps at which successive live examinations are made, at least
-EXAMINATION_SHARE = 0.25  # of the budget that live examinations may use
+EXAMINATION_SHARE = 0.15  # of the budget that live examinations may use
+BY_HAND = -1  # key of the state of updates made by hand: no object has this id
 STOPPED = 3  # exit code of a run that --stop-on ended
 
 
@@ -138,6 +139,10 @@ class Session:
         self.step = 0
         self.coming = 1
         self.deep = True  # the very first step is sampled
+        self.light = False  # on light steps only the raw loss is read
+        self._light_left = 0  # light steps still to come
+        self._light_since = 0  # light steps since the last full one
+        self._full_left = 1  # full steps still to come in this round
         self.last_step_seconds = 0.0
         self._deep_since = 0
         self._round: set[int] = set()  # optimizers that have stepped in this step
@@ -157,6 +162,7 @@ class Session:
             return
         self._installed = True
         self.active = True
+        self.budget.restart_clock()
         for tap in self.taps:
             try:
                 tap.install()
@@ -338,6 +344,7 @@ class Session:
         self._round.add(state.id)
         if self.by_hand is not None and state is not self.by_hand.state:
             self.by_hand = None
+            self.optimizers.states.pop(BY_HAND, None)
 
     def end_step(self, state: OptimizerState) -> None:
         """An optimizer has stepped. Raises `StopTraining` where --stop-on asks for it, and nothing else."""
@@ -346,7 +353,11 @@ class Session:
         except Exception as error:
             self.active = False
             self.fault("session", error)
-        if self._stop_slug is not None and self.stopped is None:
+        if self._stop_slug is not None:
+            self._stop()
+
+    def _stop(self) -> None:
+        if self.stopped is None:
             self.stopped = self._stop_slug
             self.recorder.event(self.step, "stopped", slug=self.stopped)
             self.recorder.meta(stopped=self.stopped)
@@ -357,15 +368,48 @@ class Session:
         self.coming = self.step + 1 if self._round >= self._last_round else self.step
         background = self.recorder.cpu_seconds
         if background != self._background_paid:
-            self.budget.charge(background - self._background_paid)
+            self.budget.charge_background(background - self._background_paid)
             self._background_paid = background
-        self.last_step_seconds = self.budget.settle(self.step)
+        self.last_step_seconds = self.budget.settle(self.step, self._light_since)
+        self._light_since = 0
         if self.deep:
             self._maybe_end_sample()
-        if not self.deep and self.budget.wants_deep(self.coming):
-            self._begin_sample()
         if self.graph.asking and (self.step > 1 or all(s.steps for s in self.optimizers.states.values())):
             self.graph.stop_asking()
+        self._full_left -= 1
+        if self._full_left <= 0:
+            self._plan()
+
+    def _plan(self) -> None:
+        """A round of full steps is over: decide on the coming ones."""
+        players = max(1, len(self._round | self._last_round))
+        self._full_left = players
+        if self.deep:
+            return
+        if self.budget.wants_deep(self.coming):
+            self._begin_sample()
+            return
+        self._light_left = players * self.budget.light_steps(self.step)
+        self.light = self._light_left > 0
+
+    def end_light_step(self) -> None:
+        """An optimizer has stepped on a light step."""
+        self.readback.tick()
+        self.coming = self.step + 1 if self._round >= self._last_round else self.step
+        self._light_since += 1
+        self._light_left -= 1
+        if self._light_left <= 0:
+            self.look_closer()
+            self.optimizers.mark_gradients()
+        if self._stop_slug is not None:
+            self._stop()
+
+    def look_closer(self) -> None:
+        """No more light steps for now, whatever was planned."""
+        if self.light:
+            self.light = False
+            self._full_left = max(1, len(self._round | self._last_round))
+            self.optimizers.forget_gradients()
 
     def _maybe_end_sample(self) -> None:
         waiting = any(s.deep for s in self.optimizers.states.values() if s.id in self._round | self._last_round)
@@ -405,6 +449,7 @@ class Session:
         try:
             if self.by_hand is None and self._patience.ends(self):
                 self.by_hand = ByHand(self)
+                self.optimizers.states[BY_HAND] = self.by_hand.state
         except Exception as error:
             self.optimizers.fail(error)
         if self.by_hand is not None:
