@@ -11,7 +11,7 @@ SAMPLE = 16_384  # elements of a large tensor that a deep sample looks at
 _HALF = (torch.float16, torch.bfloat16)
 _functorch_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
 _tracing_state = torch._C._get_tracing_state
-_PLAIN = (Tensor, torch.nn.Parameter)
+PLAIN = (Tensor, torch.nn.Parameter)
 _COMPRESSED = (torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
 
 
@@ -19,7 +19,7 @@ def plain(tensor: Tensor) -> Tensor:
     """The dense real tensor behind a gradient or weight: values of a sparse one, the local shard of a distributed one."""
     if tensor.layout is not torch.strided:
         tensor = _values(tensor.detach())
-    if type(tensor) not in _PLAIN:
+    if type(tensor) not in PLAIN:
         tensor = getattr(tensor, "_local_tensor", tensor)
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor.resolve_conj())
@@ -73,7 +73,7 @@ def sample(tensor: Tensor, size: int = SAMPLE) -> Tensor:
 def is_plain(value: Any) -> bool:
     """True for an ordinary tensor with data: not a subclass, not inside a function transform, not being traced."""
     return (
-        type(value) in _PLAIN and value.layout is torch.strided and not value.is_meta and not _functorch_wrapped(value)
+        type(value) in PLAIN and value.layout is torch.strided and not value.is_meta and not _functorch_wrapped(value)
     )
 
 
