@@ -339,7 +339,7 @@ def _made_by(prediction: Any) -> str:
 def _spread(value: Tensor) -> Tensor:
     """Mean, standard deviation, minimum, maximum, and mean spread over the batch; shape (5,)."""
     value = value.detach()
-    flat = numbers.sample(value).float()
+    flat = numbers.sample(value, numbers.ACTIVATION_SAMPLE).float()
     rows = value.reshape(value.shape[0], -1)[:, :BATCH_OUTPUTS].float() if value.ndim else flat.reshape(1, -1)
     variance, mean = torch.var_mean(flat, unbiased=False)
     batch = rows.std(0, unbiased=False).mean()

@@ -144,7 +144,7 @@ def activation_row(output: Tensor, class_name: str) -> Tensor:
     """The numbers of `COLUMNS` for one output, shape (6,), float32; NaN where one has no meaning."""
     with torch.no_grad():
         value = output.detach()
-        flat = numbers.sample(value).float()
+        flat = numbers.sample(value, numbers.ACTIVATION_SAMPLE).float()
         finite = torch.isfinite(flat)
         variance, mean = torch.var_mean(flat, unbiased=False)
         missing = torch.full_like(mean, float("nan"))
@@ -180,7 +180,7 @@ def _saturated(flat: Tensor, kind: str | None, missing: Tensor) -> Tensor:
 
 def _input_row(value: Tensor) -> Tensor:
     with torch.no_grad():
-        flat = numbers.sample(value).float()
+        flat = numbers.sample(value, numbers.ACTIVATION_SAMPLE).float()
         finite = torch.isfinite(flat)
         variance, mean = torch.var_mean(flat, unbiased=False)
         if value.ndim >= 2 and value.shape[0] >= LEAST_VALUES:

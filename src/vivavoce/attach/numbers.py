@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-SAMPLE = 16_384  # elements of a large tensor that a deep sample looks at
+SAMPLE = 16_384  # elements of a large weight that a deep sample looks at
+ACTIVATION_SAMPLE = 4_096  # elements of a large activation, prediction or input
 _HALF = (torch.float16, torch.bfloat16)
 _functorch_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
 _tracing_state = torch._C._get_tracing_state
@@ -63,10 +65,18 @@ def norms(tensors: list[Tensor]) -> Tensor:
 
 
 def sample(tensor: Tensor, size: int = SAMPLE) -> Tensor:
-    """At most about `size` evenly strided elements of a tensor, as a flat float view or copy."""
-    flat = plain(tensor.detach()).reshape(-1)
+    """At most about `size` elements of a tensor, as a flat float view or copy.
+
+    Evenly strided, with a stride that has no divisor in common with the last dimension: every unit is met.
+    """
+    flat = plain(tensor.detach())
+    width = flat.shape[-1] if flat.ndim else 1
+    flat = flat.reshape(-1)
     if flat.numel() > size:
-        flat = flat[:: flat.numel() // size]
+        stride = flat.numel() // size
+        while math.gcd(stride, width) != 1:
+            stride += 1
+        flat = flat[::stride]
     return flat if flat.is_floating_point() else flat.float()
 
 
