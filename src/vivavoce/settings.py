@@ -35,7 +35,8 @@ class Settings:
     """How a run is watched. Paths are absolute, so that a script may change its directory.
 
     `budget` is a fraction of step time. `rank` is the process's rank under torchrun, None elsewhere; `parent` the
-    process id of the watched run that started this process, None for the first.
+    process id of the watched run that started this process, None for the first. `preflight` ends the script after its first
+    steps; `fail_on` is then critical, if nothing else is said.
     """
 
     budget: float = DEFAULT_BUDGET
@@ -44,6 +45,7 @@ class Settings:
     fail_on: Severity | None = None
     stop_on: tuple[str, ...] = ()
     json: Path | None = None
+    preflight: bool = False
     live: bool = True
     quiet: bool = False
     ci: bool = False
@@ -76,6 +78,8 @@ def resolve(
     given = {name: value for name, value in (command_line or {}).items() if value is not None}
     values.update({name: _parsed(name, value, _option(name), here) for name, value in given.items()})
     values.setdefault("directory", here / DEFAULT_DIRECTORY)
+    if values.get("preflight"):
+        values.setdefault("fail_on", SEVERITIES[0])
     return Settings(**values, ci=_is_ci(environment), rank=_rank(environment))
 
 
@@ -132,6 +136,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "mode": _mode,
     "fail_on": _severity,
     "stop_on": parse_stop,
+    "preflight": _boolean,
     "live": _boolean,
     "quiet": _boolean,
 }

@@ -88,6 +88,8 @@ class BackwardTap(Tap):
     def _before(self, tensors: Any) -> None:
         session = self.session
         loss = tensors if isinstance(tensors, Tensor) else tensors[0]
+        if session.preflight is not None:
+            session.preflight.backward_begins(loss)
         if session.light and self._lightly(loss):
             return
         started = now()
@@ -139,8 +141,9 @@ class BackwardTap(Tap):
         site.signal.append(step, (value,))
         session.latest.loss = value
         if value - value != 0.0:  # NaN or infinite
-            session.budget.alarm(session.step)
-            session.look_closer()
+            if not session.failures.exhausted:
+                session.budget.alarm(session.step)
+                session.look_closer()
             session.failures.loss(site.id, step, value, loss)
         elif site.surprising(value):
             session.budget.alarm(session.step)

@@ -21,7 +21,7 @@ class States:
 
     def __init__(self) -> None:
         self.torch = torch.get_rng_state()
-        self.devices: list[Tensor] = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+        self.devices: list[Tensor] = torch.cuda.get_rng_state_all() if cuda_in_use() else []
         self.python = random.getstate()
         self.numpy: Any = None
         numpy_random = sys.modules.get("numpy.random")
@@ -51,6 +51,11 @@ class States:
         if self.numpy is not None and self.numpy[0] == "MT19937":
             data["numpy"] = {"words": _text(_packed(self.numpy[1].tolist())), "position": int(self.numpy[2])}
         return data
+
+
+def cuda_in_use() -> bool:
+    """Whether the script has used a CUDA device so far."""
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from vivavoce.settings import Settings
 if TYPE_CHECKING:
     from vivavoce.attach.byhand import ByHand, Patience
     from vivavoce.attach.optimizers import OptimizerState
+    from vivavoce.attach.tap import Tap
 
 LONGEST_SAMPLE = 8  # steps after which a deep sample ends, even where an optimizer has not stepped again
 FIRST_EXAMINATION = 20  # step of the first live examination
@@ -69,7 +70,7 @@ class Outcome:
 
 
 class StopTraining(SystemExit):
-    """Ends the script because of `--stop-on`."""
+    """Ends the script because of `--stop-on` or `--preflight`."""
 
 
 class Session:
@@ -84,7 +85,7 @@ class Session:
         self.settings = settings or Settings()
         self.command = list(command)
         self.sites = Sites()
-        self.budget = Budget(self.settings.budget)
+        self.budget = Budget(1.0 if self.settings.preflight else self.settings.budget)
         self.latest = Latest()
         self.active = False
         self.compiling = False
@@ -107,6 +108,7 @@ class Session:
         from vivavoce.attach.losses import LossTap
         from vivavoce.attach.modules import ModuleTap
         from vivavoce.attach.optimizers import OptimizerTap
+        from vivavoce.attach.preflight import Preflight
         from vivavoce.attach.readback import Readback
         from vivavoce.attach.registry import Registry
         from vivavoce.attach.scaler import ScalerTap
@@ -124,7 +126,7 @@ class Session:
         self.graph = GraphTap(self)
         self.clipping = ClipTap(self)
         self.scaler = ScalerTap(self)
-        self.taps = (
+        self.taps: tuple[Tap, ...] = (
             self.optimizers,
             self.backward,
             self.losses,
@@ -135,6 +137,9 @@ class Session:
             self.scaler,
             CompileTap(self),
         )
+        self.preflight = Preflight(self) if self.settings.preflight else None
+        if self.preflight is not None:
+            self.taps = (*self.taps, self.preflight)
         self.by_hand: ByHand | None = None
         self.step = 0
         self.coming = 1
@@ -205,6 +210,8 @@ class Session:
 
     def finish(self, exit_code: int | None = 0, error: BaseException | None = None) -> Outcome | None:
         """End the session: examine what was recorded and close the store. None where nothing was trained."""
+        if self.preflight is not None:
+            self.preflight.conclude(broken_off=error is not None and not isinstance(error, SystemExit))
         self.uninstall()
         if self.step == 0 and self._patience is None:
             self.recorder.close()
@@ -231,6 +238,7 @@ class Session:
         return {
             "steps": self.step,
             "overhead": self.budget.overhead,
+            "allowed": self.budget.allowed,
             "setup_seconds": round(self.budget.setup, 4),
             "training_seconds": round(self.budget.elapsed, 4),
         }
@@ -249,7 +257,7 @@ class Session:
             "rank": self.settings.rank,
             "parent": self.settings.parent,
             "started": time.time(),
-            "budget": self.settings.budget,
+            "budget": self.budget.fraction,
         }
 
     def _make_store(self) -> Path:
@@ -347,7 +355,7 @@ class Session:
             self.optimizers.states.pop(BY_HAND, None)
 
     def end_step(self, state: OptimizerState) -> None:
-        """An optimizer has stepped. Raises `StopTraining` where --stop-on asks for it, and nothing else."""
+        """An optimizer has stepped. Raises `StopTraining` where --stop-on or --preflight asks for it, and nothing else."""
         try:
             self._end_step(state)
         except Exception as error:
@@ -355,6 +363,8 @@ class Session:
             self.fault("session", error)
         if self._stop_slug is not None:
             self._stop()
+        if self.preflight is not None and self.preflight.step_over():
+            raise StopTraining(0)
 
     def _stop(self) -> None:
         if self.stopped is None:

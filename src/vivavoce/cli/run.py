@@ -32,6 +32,9 @@ from vivavoce.targets import Target, TargetError, find_target
     multiple=True,
     help="End the run, exit 3, as soon as this is found: a finding, or critical. Repeatable.",
 )
+@click.option(
+    "--preflight", is_flag=True, default=None, help="Check the first 20 steps, end the run; exit 3 if critical."
+)
 @click.option("--quiet", is_flag=True, default=None, help="Print nothing of ours.")
 @click.option("--no-live", "live", flag_value="off", default=None, help="No status line in the terminal while it runs.")
 @click.option("--off", "mode", flag_value="off", default=None, help="Run the script without watching it.")

@@ -203,6 +203,12 @@ EVENTS: dict[str, str] = {
     "first-step-state": "parameters that had a gradient at the first step: {optimizer, without_gradient: [parameter ids]}",
     "unreached": "parameters that require a gradient but that no loss's graph has reached: {parameters: [ids]}",
     "unmoved": "parameters that an optimizer holds and that did not change in a sampled step: {optimizer, parameters: [ids]}",
+    "preflight": "results of --preflight: {steps, seconds, checks: [{name, status: ok | suspicious | failed | unchecked, why, "
+    "slug?, layer?, numbers: {name: value}}]}",
+    "black-box": "the last steps before a failure: {reason: non-finite | exception | stopped, rows: [{step, loss, gradient_norm, "
+    "learning_rate}], batch?: {loader, index, epoch}, random: [{step, torch, devices?, python, numpy?}]}",
+    "replay": "a non-finite step repeated on a copy: {of: step, what: loss | gradient, reproduced: bool, because?, op?, detail?, "
+    "module?: id, layer?, file?, line?, code?}",
     "stopped": "Viva ended the run because of --stop-on: {slug}",
     "gradients-cleared": "zero_grad was called: {optimizer?: id, model?: id, file, line}; first time at each place only",
     "frozen": "a module's parameters have requires_grad False: {parameters: [ids], graph_cut: bool}",

@@ -1,0 +1,159 @@
+"""`viva run --preflight`: watches the first steps of the user's own loop, tries their copy out, and ends the script."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from vivavoce.attach import numbers
+from vivavoce.attach.budget import now
+from vivavoce.attach.capture import Capture
+from vivavoce.attach.rehearsal import Rehearsal, aside
+from vivavoce.attach.tap import Tap
+from vivavoce.attach.twin import NotRepeatableError
+
+if TYPE_CHECKING:
+    from vivavoce.attach.session import Session
+
+STEPS = 20  # training steps of the script that are watched before it is ended
+CAPTURED = (1, 10, STEPS)  # steps that are noted down, the latest counts: a script may end before the last one
+
+
+class Preflight(Tap):
+    """Collects what the checks need, has them made after `STEPS` steps, and records their results.
+
+    `rehearsal` is the newest step that can be repeated on a copy, `obstacle` why there is none. `before` holds the
+    weights as the first step found them; `fed` the ids of the parameters that had a gradient other than zero.
+    """
+
+    name = "preflight"
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self.rehearsal: Rehearsal | None = None
+        self.obstacle = "no backward pass was seen"
+        self.before: dict[int, Tensor] = {}
+        self.fed: set[int] = set()
+        self.calls = 1  # backward calls a step
+        self.over = False
+        self._calls = 0
+        self._capture: Capture | None = None
+        self._concluded = False
+
+    def install(self) -> None:
+        """Listen to the first step."""
+        self._arm()
+
+    def uninstall(self) -> None:
+        """Listen no more."""
+        self._disarm()
+        super().uninstall()
+
+    # the steps ------------------------------------------------------------------------------------------------------
+
+    def backward_begins(self, loss: Any) -> None:
+        """A backward call starts on a loss."""
+        if not self.on:
+            return
+        started = now()
+        try:
+            self._calls += 1
+            self._keep_weights()
+            if self._capture is not None:
+                self._rehearse(self._capture, loss)
+        except Exception as error:
+            self.fail(error)
+        self.session.budget.charge_setup(now() - started)
+
+    def step_over(self) -> bool:
+        """An optimizer has stepped. True where the script is to end now."""
+        session = self.session
+        if self.on:
+            try:
+                self._disarm()
+                self._note_gradients()
+                self.calls, self._calls = max(1, self._calls), 0
+                if session.coming in CAPTURED:
+                    self._arm()
+            except Exception as error:
+                self.fail(error)
+        if session.coming <= STEPS:
+            return False
+        self.conclude()
+        self.over = True
+        return True
+
+    def conclude(self, broken_off: bool = False) -> None:
+        """Make the checks and record their results; `broken_off`: without the slow ones, the script has failed."""
+        from vivavoce.attach.preflight_checks import Examination
+
+        if self._concluded or not self.session.step:
+            return
+        self._concluded = True
+        if broken_off:
+            self.rehearsal, self.obstacle = None, "the script failed before it was over"
+        started = now()
+        try:
+            self._disarm()
+            with aside(self.session):
+                checks = Examination(self).checks()
+        except Exception as error:
+            self.fail(error)
+            checks = []
+        data = [check.to_json() for check in checks]
+        self.session.recorder.event(
+            self.session.step, "preflight", steps=self.session.step, seconds=round(now() - started, 3), checks=data
+        )
+        self.session.budget.charge_setup(now() - started)
+
+    # noting down ------------------------------------------------------------------------------------------------------
+
+    def _arm(self) -> None:
+        if self.session.compiling or self.session.registry.compiled:
+            self.obstacle = "the model is compiled"
+        elif self.on and self._capture is None:
+            self._capture = Capture(self.session)
+            self._capture.start()
+
+    def _disarm(self) -> None:
+        capture = self._capture
+        if capture is not None:
+            capture.stop()
+            capture.release()
+            self._capture = None if capture.silence() else capture
+
+    def _rehearse(self, capture: Capture, loss: Any) -> None:
+        capture.stop()
+        if capture.nodes or capture.broken:
+            try:
+                with aside(self.session):
+                    rehearsal = capture.rehearsal(loss, self._raw(loss))
+                    rehearsal.verify()
+                self.rehearsal = rehearsal
+            except NotRepeatableError as error:
+                self.obstacle = str(error)
+        elif self.rehearsal is None:
+            self.obstacle = "no call of a model was seen before backward()"
+        capture.release()
+
+    def _raw(self, loss: Tensor) -> Tensor | None:
+        """The loss before a GradScaler scaled it; None where none did."""
+        return next((raw for scaled, raw in self.session.scaler.scaled or () if scaled() is loss), None)
+
+    def _keep_weights(self) -> None:
+        if self.before:
+            return
+        for entity in self.session.registry.known():
+            tensor = self.session.registry.tensor(entity.id)
+            if tensor is not None and numbers.readable(tensor):
+                self.before[entity.id] = tensor.detach().clone()
+
+    def _note_gradients(self) -> None:
+        for entity in self.session.registry.known():
+            tensor = self.session.registry.tensor(entity.id)
+            if entity.id in self.fed or tensor is None or tensor.grad is None:
+                continue
+            if bool(torch.count_nonzero(numbers.plain(tensor.grad))):
+                self.fed.add(entity.id)
