@@ -44,6 +44,9 @@ def build_report(run: Run, verdict: Verdict, path: Path | str | None = None) -> 
         "ruled_out": [asdict(item) for item in verdict.ruled_out],
         "faults": [asdict(fault) for fault in verdict.faults],
     }
+    preflight = run.events("preflight")
+    if preflight:
+        report["preflight"] = preflight[-1].data
     return cast(Report, json_safe(report))
 
 
@@ -66,6 +69,8 @@ def run_data(run: Run) -> RunData:
         "device": meta.get("device"),
         "overhead": meta.get("overhead"),
         "budget": meta.get("budget"),
+        "allowed": meta.get("allowed"),
+        "training_seconds": meta.get("training_seconds"),
         "models": [_model(model) for model in run.models.values()],
         "optimizers": [_optimizer(run, optimizer) for optimizer in run.optimizers.values()],
         "loaders": [_loader(loader) for loader in run.loaders.values()],

@@ -71,7 +71,7 @@ def _frame(plot: LinePlot, first: int, last: int, log: bool) -> Html:
     lines = join(*(_curve(curve, across, up) for curve in plot.curves))
     drawing = element(
         "svg",
-        _grid(across, up),
+        grid(across, up),
         lines,
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
         preserveAspectRatio="none",
@@ -111,7 +111,8 @@ def _value_axis(plot: LinePlot, log: bool) -> Axis:
     return value_axis(float(values.min()), float(values.max()), log)
 
 
-def _grid(across: Axis, up: Axis) -> Html:
+def grid(across: Axis, up: Axis) -> Html:
+    """The lines at the labelled values of two axes, in a drawing of `WIDTH` × `HEIGHT`."""
     down = " ".join(f"M{_x(across, tick):.1f} 0V{HEIGHT}" for tick in across.ticks)
     level = " ".join(f"M0 {_y(up, tick):.1f}H{WIDTH}" for tick in up.ticks)
     return element("path", class_="grid", d=f"{level} {down}")
@@ -131,15 +132,15 @@ def _curve(curve: Curve, across: Axis, up: Axis) -> Html:
     x = across.position(series.steps.astype(np.float64)) * WIDTH
     y = (1 - up.position(series.mean)) * HEIGHT
     faint = " faint" if curve.faint else ""
-    parts = [element("path", class_=f"line {colour}{faint}", d=_line(x, y, curve.stairs))]
+    parts = [element("path", class_=f"line {colour}{faint}", d=line_path(x, y, curve.stairs))]
     if curve.band and (series.minimum < series.maximum).any():
         parts.insert(0, _band(series, x, up, colour))
     if curve.colour is not None and not curve.faint:
-        parts.append(element("path", class_=f"marker {colour}", d=_markers(x, y)))
+        parts.append(element("path", class_=f"marker {colour}", d=marker_path(x, y)))
     return join(*parts)
 
 
-def _line(x: Floats, y: Floats, stairs: bool) -> str:
+def line_path(x: Floats, y: Floats, stairs: bool) -> str:
     """Path data that leaves gaps where a value is not finite; a point alone becomes a dot."""
     data = []
     pen_down = False
@@ -163,7 +164,8 @@ def _band(series: Series, x: Floats, up: Axis, colour: str) -> Html:
     return element("polygon", class_=f"band {colour}", points=points)
 
 
-def _markers(x: Floats, y: Floats) -> str:
+def marker_path(x: Floats, y: Floats) -> str:
+    """Path data of a few dots on a curve of shape (n,), which tell it from others without colour."""
     shown = np.flatnonzero(np.isfinite(y))
     if len(shown) > MARKERS_PER_CURVE:
         shown = shown[np.linspace(0, len(shown) - 1, MARKERS_PER_CURVE).astype(int)]
@@ -212,17 +214,18 @@ def _legend(plot: LinePlot) -> Html:
     grey = sum(curve.colour is None for curve in plot.curves)
     if grey:
         sample = element("path", class_="line rest", d="M0 5H28")
-        entries.append(element("li", _swatch(sample), f"{grey} others"))
+        entries.append(element("li", swatch(sample), f"{grey} others"))
     return element("ul", *entries, class_="legend")
 
 
 def _legend_entry(curve: Curve) -> Html:
     sample = element("path", class_=f"line c{curve.colour}{' faint' if curve.faint else ''}", d="M0 5H28")
     marker = None if curve.faint else element("path", class_=f"marker c{curve.colour}", d="M14 5h0")
-    return element("li", _swatch(join(sample, marker)), curve.name)
+    return element("li", swatch(join(sample, marker)), curve.name)
 
 
-def _swatch(content: Html) -> Html:
+def swatch(content: Html) -> Html:
+    """A sample of a curve for the legend."""
     return element("svg", content, viewBox="0 0 28 10", class_="swatch", aria_hidden="true", focusable="false")
 
 

@@ -17,7 +17,7 @@ from vivavoce.report.png import encode
 from vivavoce.report.table import table
 
 # Viridis (Smith and van der Walt 2015, public domain), ten anchors; perceptually uniform, readable when colour-blind.
-_VIRIDIS = ("440154", "482878", "3E4989", "31688E", "26828E", "1F9E89", "35B779", "6DCD59", "B4DE2C", "FDE725")
+VIRIDIS = ("440154", "482878", "3E4989", "31688E", "26828E", "1F9E89", "35B779", "6DCD59", "B4DE2C", "FDE725")
 _LEVELS = 250  # colours of the scale; the indices above mark what is no number
 _ZERO, _NONFINITE, _MISSING, _NO_GRADIENT = 250, 251, 252, 253
 _ZERO_COLOUR, _NONFINITE_COLOUR = (12, 12, 16), (213, 94, 0)  # near black; Okabe and Ito's vermilion
@@ -68,13 +68,17 @@ def _indices(row: MapRow, low: int, high: int) -> NDArray[np.uint8]:
     return np.where(row.nonfinite | np.isinf(values), _NONFINITE, scaled).astype(np.uint8)
 
 
-def _palette() -> list[tuple[int, int, int]]:
-    anchors = np.array([[int(code[i : i + 2], 16) for i in (0, 2, 4)] for code in _VIRIDIS], dtype=np.float64)
+def palette(count: int) -> list[tuple[int, int, int]]:
+    """`count` colours from the lowest to the highest of the scale."""
+    anchors = np.array([[int(code[i : i + 2], 16) for i in (0, 2, 4)] for code in VIRIDIS], dtype=np.float64)
     places = np.linspace(0, 1, len(anchors))
-    levels = np.linspace(0, 1, _LEVELS)
+    levels = np.linspace(0, 1, count)
     colours = np.stack([np.interp(levels, places, anchors[:, channel]) for channel in range(3)], axis=1)
-    scale = [(int(red), int(green), int(blue)) for red, green, blue in np.round(colours)]
-    return [*scale, _ZERO_COLOUR, _NONFINITE_COLOUR, _NO_GRADIENT_COLOUR, _NO_GRADIENT_COLOUR]
+    return [(int(red), int(green), int(blue)) for red, green, blue in np.round(colours)]
+
+
+def _palette() -> list[tuple[int, int, int]]:
+    return [*palette(_LEVELS), _ZERO_COLOUR, _NONFINITE_COLOUR, _NO_GRADIENT_COLOUR, _NO_GRADIENT_COLOUR]
 
 
 def _frame(plot: MapPlot, indices: NDArray[np.uint8], low: int, high: int) -> Html:
@@ -145,7 +149,7 @@ def _step_labels(plot: MapPlot) -> Html:
 def _legend(plot: MapPlot, low: int, high: int) -> Html:
     values = np.concatenate([row.values for row in plot.rows])
     entries = [element("span", f"≤ {words.number(10.0**low)}")]
-    entries.append(element("i", style=f"background:linear-gradient(90deg,{','.join('#' + code for code in _VIRIDIS)})"))
+    entries.append(element("i", style=f"background:linear-gradient(90deg,{','.join('#' + code for code in VIRIDIS)})"))
     entries.append(element("span", f"≥ {words.number(10.0**high)} {plot.unit}"))
     keys = [("NaN or infinite", _NONFINITE_COLOUR, any(row.nonfinite.any() for row in plot.rows))]
     keys.append(("exactly 0", _ZERO_COLOUR, bool((values == 0).any())))

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterable
-from functools import cache
-from importlib import resources
 from typing import Any, TextIO
 
 from vivavoce.examine.finding import SEVERITIES
@@ -16,9 +12,8 @@ from vivavoce.report.figures import LinePlot, Plot, Plots
 from vivavoce.report.heatmap import heat_map
 from vivavoce.report.markup import Html, element, join
 from vivavoce.report.schema import EvidenceData, FindingData, Report, RunData
+from vivavoce.report.shell import banner, code_block, document, figure, section
 from vivavoce.report.table import table
-
-GENERATOR = "vivavoce"  # in <meta name="generator">: how an earlier report of ours is told from another file
 
 
 def write(report: Report, stream: TextIO, plots: Plots | None = None) -> None:
@@ -30,47 +25,12 @@ def write(report: Report, stream: TextIO, plots: Plots | None = None) -> None:
 
 def _document(report: Report, plots: Plots) -> Html:
     sections = list(_sections(report, plots))
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=_policy()),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="generator", content=GENERATOR),
-        element("meta", name="color-scheme", content="light dark"),
-        element("title", f"{words.headline(report)} · {report['run']['id'] or 'run'} · Vivavoce"),
-        element("style", Html(_asset("page.css"))),
-    )
-    body = element(
-        "body",
-        element("a", "Skip to the verdict", class_="skip", href="#verdict"),
-        _banner(report, [(key, title) for key, title, _ in sections]),
-        element("main", _verdict(report), *(_section(*section) for section in sections)),
+    return document(
+        f"{words.headline(report)} · {report['run']['id'] or 'run'} · Vivavoce",
+        "verdict",
+        banner(report["run"]["id"], [(key, title) for key, title, _ in sections]),
+        element("main", _verdict(report), *(section(*content) for content in sections)),
         _footer(report),
-        element("script", Html(_asset("page.js"))),
-    )
-    return element("html", head, body, lang="en")
-
-
-@cache
-def _asset(name: str) -> str:
-    return resources.files("vivavoce.report").joinpath("assets", name).read_text(encoding="utf-8")
-
-
-def _policy() -> str:
-    """Only this page's own script may run, and nothing may be loaded: the page cannot phone home, nor be made to."""
-    digest = base64.b64encode(hashlib.sha256(_asset("page.js").encode("utf-8")).digest()).decode("ascii")
-    return (
-        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'"
-    )
-
-
-def _banner(report: Report, sections: list[tuple[str, str]]) -> Html:
-    links = (element("li", element("a", title, href=f"#{key}")) for key, title in sections)
-    return element(
-        "header",
-        element("p", "Vivavoce", element("span", report["run"]["id"]), class_="brand"),
-        element("nav", element("ul", *links), aria_label="Sections"),
-        element("button", "Dark", type_="button", id_="theme", aria_pressed="false", hidden=True),
     )
 
 
@@ -92,7 +52,7 @@ def _verdict(report: Report) -> Html:
         None
         if report["run"]["state"] == "finished"
         else element("p", words.sentence(words.state(report["run"])) + "."),
-        element("dl", *(_figure(name, value) for name, value in _figures(report)), class_="figures"),
+        element("dl", *(figure(name, value) for name, value in _figures(report)), class_="figures"),
         element("div", element("h2", "Next"), *map(_command, _commands(report)), class_="next"),
         id_="verdict",
         class_=f"verdict {tone}",
@@ -121,14 +81,9 @@ def _figures(report: Report) -> Iterable[tuple[str, str]]:
             metric = report["metrics"][name]
             yield words.METRIC_TITLES[name], f"{words.number(metric['first'])} → {words.number(metric['last'])}"
     if run["overhead"] is not None:
-        allowed = "" if run["budget"] is None else f" of {words.percent(run['budget'])} allowed"
-        yield "cost of watching", words.percent(run["overhead"]) + allowed
+        yield "cost of watching", words.cost(run)
     if run["device"]:
         yield "device", run["device"]
-
-
-def _figure(name: str, value: str) -> Html:
-    return element("div", element("dt", name), element("dd", value))
 
 
 def _commands(report: Report) -> list[str]:
@@ -138,13 +93,7 @@ def _commands(report: Report) -> list[str]:
 
 
 def _command(command: str) -> Html:
-    return _code(command, "Copy the command")
-
-
-def _code(code: str, label: str) -> Html:
-    button = element("button", "Copy", type_="button", class_="copy", hidden=True, aria_label=label)
-    block = element("pre", element("code", code), tabindex=0)
-    return element("div", block, button, class_="code")
+    return code_block(command, "Copy the command")
 
 
 Section = tuple[str, str, list[Html]]
@@ -159,10 +108,6 @@ def _sections(report: Report, plots: Plots) -> Iterable[Section]:
     if report["ruled_out"]:
         yield "ruled-out", "Ruled out", [_ruled_out(report)]
     yield "run", "The run", list(_run(report))
-
-
-def _section(key: str, title: str, content: list[Html]) -> Html:
-    return element("section", element("h2", title), *content, id_=key, aria_label=title)
 
 
 def _plot(plot: Plot, level: int = 3) -> Html:
@@ -196,7 +141,7 @@ def _places(finding: FindingData) -> Html | None:
     entries = [("Where", words.where(finding["where"])), ("Hence also", ", ".join(finding["symptoms"]))]
     if "first_seen" in finding:
         entries.append(("First reported", f"at step {finding['first_seen']:,} while it ran"))
-    shown = [_figure(name, value) for name, value in entries if value]
+    shown = [figure(name, value) for name, value in entries if value]
     return element("dl", *shown, class_="places") if shown else None
 
 
@@ -225,7 +170,7 @@ def _remedies(finding: FindingData) -> Html | None:
         element(
             "li",
             element("p", words.sentence(remedy["title"])),
-            _code(remedy["edit"], f"Copy the edit: {remedy['title']}") if remedy["edit"] else None,
+            code_block(remedy["edit"], f"Copy the edit: {remedy['title']}") if remedy["edit"] else None,
         )
         for remedy in finding["remedies"]
     )
@@ -239,7 +184,7 @@ def _ruled_out(report: Report) -> Html:
 
 def _run(report: Report) -> Iterable[Html]:
     run = report["run"]
-    yield element("dl", *(_figure(name, value) for name, value in _facts(run) if value), class_="facts")
+    yield element("dl", *(figure(name, value) for name, value in _facts(run) if value), class_="facts")
     if report["metrics"]:
         rows = [
             [words.METRIC_TITLES.get(name, name), *(words.number(value) for value in _metric_cells(metric))]

@@ -68,7 +68,8 @@ class LossData(TypedDict):
 
 
 class RunData(TypedDict):
-    """Facts about the run. `started` and `finished` are ISO 8601; `overhead` and `budget` fractions of step time."""
+    """Facts about the run. `started` and `finished` are ISO 8601; `overhead`, `budget` and `allowed` fractions of step
+    time (`allowed` is the budget and what is granted once to a short run)."""
 
     id: str
     command: str
@@ -85,6 +86,8 @@ class RunData(TypedDict):
     device: str | None
     overhead: Number | None
     budget: Number | None
+    allowed: Number | None
+    training_seconds: Number | None
     models: list[ModelData]
     optimizers: list[OptimizerData]
     loaders: list[LoaderData]
@@ -155,6 +158,27 @@ class FindingData(TypedDict):
     last_seen: NotRequired[int]
 
 
+class CheckData(TypedDict):
+    """A check of a preflight: what became of it, and the numbers it rests on. `why` ends a sentence with "because" where
+    the check could not be made.
+    """
+
+    name: str
+    status: Literal["ok", "suspicious", "failed", "unchecked"]
+    why: str
+    slug: str | None  # the finding that it amounts to
+    layer: str | None
+    numbers: dict[str, Number]
+
+
+class PreflightData(TypedDict):
+    """What `--preflight` tried: after how many steps of the script, for how many seconds, with what results."""
+
+    steps: int
+    seconds: float
+    checks: list[CheckData]
+
+
 class FaultData(TypedDict):
     """A detector that failed: a fault of Viva's, not of the run."""
 
@@ -175,3 +199,4 @@ class Report(TypedDict):
     examined: list[str]  # slugs that were looked for
     ruled_out: list[RuledOutData]  # what the evidence speaks against, whatever was found
     faults: list[FaultData]
+    preflight: NotRequired[PreflightData]  # of `viva run --preflight` only

@@ -194,13 +194,23 @@ def next_commands(report: Report, run: str | None = None) -> list[str]:
     return commands
 
 
+def cost(run: RunData) -> str:
+    """What watching cost, against what it may: the budget, and in short runs the seconds granted once."""
+    overhead, budget, allowed = run["overhead"], run["budget"], run["allowed"]
+    if not isinstance(overhead, float) or not isinstance(budget, float):
+        return percent(overhead)
+    if overhead > budget and isinstance(allowed, float) and run["training_seconds"]:
+        once = (allowed - budget) * float(run["training_seconds"])
+        return f"{percent(overhead)} (allowed: {percent(budget)}, and {once:.2f} s once)"
+    return f"{percent(overhead)} of {percent(budget)} allowed"
+
+
 def tally(report: Report) -> str:
     """The last line of a card: steps, overhead, and where the run was recorded."""
     run = report["run"]
     parts = [steps(run["steps"]) + (" so far" if run["state"] == "running" and run["started"] else "")]
     if run["overhead"] is not None:
-        allowed = "" if run["budget"] is None else f" of {percent(run['budget'])} allowed"
-        parts.append(f"overhead {percent(run['overhead'])}{allowed}")
+        parts.append(f"overhead {cost(run)}")
     if run["stopped"]:
         parts.append(f"stopped early because of {plain(run['stopped'])}")
     if report["path"]:

@@ -100,6 +100,9 @@ const clamp = (value) => Math.min(Math.max(value, 0), 1);
 function curves(canvas) {
   const data = JSON.parse(canvas.dataset.curves);
   const across = (step) => (step - data.first) / (data.last - data.first);
+  const written = (step) => data.across // a plot over anything but steps: a name, and numbers that need not be whole
+    ? data.across + " " + Number((data.log ? 10 ** step : step).toPrecision(3)).toLocaleString("en", { maximumSignificantDigits: 3 })
+    : "step " + step.toLocaleString("en");
   const describe = (x) => {
     const step = data.first + clamp(x) * (data.last - data.first);
     const slack = (data.last - data.first) / 50;
@@ -108,9 +111,9 @@ function curves(canvas) {
       .map((curve) => [curve, nearest(curve.steps, step)]);
     if (!near.length) return null;
     const best = near.map(([curve, row]) => curve.steps[row]).reduce((a, b) => (Math.abs(a - step) <= Math.abs(b - step) ? a : b));
-    const at = (own) => (Math.abs(own - best) > slack ? " (step " + own.toLocaleString("en") + ")" : "");
+    const at = (own) => (Math.abs(own - best) > slack ? " (" + written(own) + ")" : "");
     const lines = near.map(([curve, row]) => curve.name + ": " + curve.values[row] + at(curve.steps[row]));
-    return { x: clamp(across(best)), lines: ["step " + best.toLocaleString("en"), ...lines] };
+    return { x: clamp(across(best)), lines: [written(best), ...lines] };
   };
   const jump = 1 / 50;
   tooltip(canvas, describe, (place, key) => {

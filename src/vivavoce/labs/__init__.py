@@ -1,0 +1,33 @@
+"""The labs: each proves the textbook answer to one of the nine questions, and does the same job on the user's own file.
+
+`load` imports a lab when it is asked for, so that a list of them costs nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vivavoce.labs.lab import Lab
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A lab as the list shows it. `home` is its module and class, `input` what it takes besides nothing."""
+
+    question: int
+    line: str
+    home: str
+    input: str = ""
+
+
+LABS: dict[str, Entry] = {}
+
+
+def load(name: str) -> type[Lab]:
+    """The class of a lab. Raises KeyError for a name that is not in `LABS`."""
+    module, _, attribute = LABS[name].home.partition(":")
+    lab: type[Lab] = getattr(import_module(module), attribute)
+    return lab
