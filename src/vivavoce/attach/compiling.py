@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +18,9 @@ class CompileTap(Tap):
     name = "compiling"
 
     def install(self) -> None:
-        """Wrap them."""
+        """Wrap them; something may have been compiled before."""
+        if _compiled_before():
+            self.session.leave_modules_alone()
         self.patches.wrap(torch, "compile", self._wrap_compile)
         self.patches.wrap(torch.nn.Module, "compile", self._wrap_compile)
         self.patches.wrap(torch.jit, "script", self._wrap_script)
@@ -35,3 +39,10 @@ class CompileTap(Tap):
                 return original(*args, **kwargs)
 
         return script
+
+
+def _compiled_before() -> bool:
+    """Whether a compiled module is alive already: a hook on modules would make PyTorch warn and compile it again."""
+    eval_frame = sys.modules.get("torch._dynamo.eval_frame")
+    optimized = getattr(eval_frame, "OptimizedModule", None)
+    return optimized is not None and any(type(holder) is optimized for holder in gc.get_referrers(optimized))

@@ -17,13 +17,12 @@ if TYPE_CHECKING:
     from vivavoce.attach.optimizers import OptimizerState
     from vivavoce.attach.session import Session
 
+BAD_TARGET = "its target holds a NaN or an infinity"
 MOST_EVENTS = 10  # events of each kind; later ones show in the signals alone
-SAVED_INPUTS = ("self", "other", "mat1", "mat2", "input", "exponent", "batch1", "batch2")
-SINGULAR = {  # operations whose derivative is infinite or undefined somewhere, and where
+SAVED_INPUTS = ("self", "other", "mat1", "mat2", "input", "exponent", "batch1", "batch2", "target")
+SINGULAR = {  # operations whose derivative PyTorch has as infinite or undefined somewhere, and where
     "Sqrt": "its derivative is infinite at 0",
     "Rsqrt": "its derivative is infinite at 0",
-    "Norm": "its derivative is 0/0 at the zero vector",
-    "LinalgVectorNorm": "its derivative is 0/0 at the zero vector",
     "Pow": "its derivative is infinite at 0 for exponents below 1",
     "Log": "its derivative is infinite at 0",
     "Log2": "its derivative is infinite at 0",
@@ -34,12 +33,16 @@ SINGULAR = {  # operations whose derivative is infinite or undefined somewhere, 
     "Reciprocal": "its derivative is infinite at 0",
     "Acos": "its derivative is infinite at ±1",
     "Asin": "its derivative is infinite at ±1",
-    "Atan2": "its derivative is 0/0 at the origin",
-    "Std": "its derivative is 0/0 where all values are equal",
-    "Cdist": "its derivative is 0/0 where two points coincide",
-    "Prod": "its derivative divides by the factors",
+    "Acosh": "its derivative is infinite at 1",
+    "Atanh": "its derivative is infinite at ±1",
+    "Erfinv": "its derivative is infinite at ±1",
+    "Logit": "its derivative is infinite at 0 and 1",
+    "Hypot": "its derivative is 0/0 at the origin",
+    "Logsumexp": "its derivative is 0/0 where all values are -inf",
+    "Softmax": "its derivative is 0/0 where all values are -inf",
+    "LinalgSvd": "its derivative divides by differences of singular values",
+    "LinalgEigh": "its derivative divides by differences of eigenvalues",
     "Exp": "it overflows",
-    "Tan": "its derivative is infinite at its poles",
 }
 
 
@@ -50,6 +53,11 @@ class Failures:
         self.session = session
         self._losses = 0
         self._gradients = 0
+
+    @property
+    def exhausted(self) -> bool:
+        """Enough has been seen: nothing more is learned by a closer look."""
+        return self._losses + self._gradients > MOST_EVENTS
 
     def loss(self, site: int, step: int, value: float, loss: Tensor | None) -> None:
         """A loss that is NaN or infinite; `loss` is the tensor where its graph is still there."""
@@ -114,9 +122,12 @@ class Failures:
             culprit = _judge(node)
             if culprit == "input":
                 return {"what": "input"} | self._place(site, index, node, nodes)
+            if culprit == BAD_TARGET:
+                return {"what": "input", "detail": culprit} | self._place(site, index, node, nodes)
             if culprit is not None:
                 return {"detail": culprit} | self._place(site, index, node, nodes)
-        return self._place(site, len(nodes) - 1, nodes[-1], nodes) if nodes else {}
+        operations = [index for index, node in enumerate(nodes) if leaf_of(node) is None]
+        return self._place(site, operations[-1], nodes[operations[-1]], nodes) if operations else {}
 
     def _place(self, site: int, index: int, node: Any, nodes: list[Any]) -> dict[str, Any]:
         data: dict[str, Any] = {"op": node.name()}
@@ -159,6 +170,8 @@ def _judge(node: Any) -> str | None:
     inputs = {name: saved(node, name) for name in SAVED_INPUTS}
     bad = [name for name, value in inputs.items() if value is not None and not _finite(value)]
     leaf_inputs = not any(following is not None for following, _ in node.next_functions[:1])
+    if bad == ["target"]:
+        return BAD_TARGET
     if bad:
         return "input" if leaf_inputs or _only_leaves(node) else "it was given a NaN or an infinity"
     if result is not None and not _finite(result):

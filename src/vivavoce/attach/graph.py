@@ -72,10 +72,9 @@ class GraphTap(Tap):
 
     def stop_asking(self) -> None:
         """The first passes are over."""
-        if self.asking:
+        if self.asking and not torch.is_anomaly_check_nan_enabled():  # else the script has switched it on, for a while
             self.asking = False
-            if not torch.is_anomaly_check_nan_enabled():  # else the script has switched it on for itself
-                torch.autograd.set_detect_anomaly(False)
+            torch.autograd.set_detect_anomaly(False)
 
     # walking ------------------------------------------------------------------------------------------------------
 
