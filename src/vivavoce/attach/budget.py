@@ -8,8 +8,10 @@ import time
 DEFAULT_BUDGET = 0.02  # share of the training's own step time
 HEADROOM = 0.75  # of the budget is planned for: the rest is what no timer sees (cold caches, a shared interpreter lock)
 START_UP_GRANT = 0.1  # seconds that may be spent once, so that short runs are sampled well
-FULL_SHARE = 0.6  # of the budget, for the signals of full steps; the rest is for deep samples
+FULL_SHARE = 0.5  # of the budget, for the signals of full steps
+DEEP_SHARE = 0.25  # for deep samples; the rest is for the background thread, which keeps to it by itself
 ALARM_STEPS = 32  # steps for which every signal is taken after something looked wrong
+ALARM_DEEP_GAP = 4  # steps between deep samples while an alarm lasts
 ALARM_DEBT = 0.25  # seconds that alarms may overdraw the budget by, in all
 LIGHT_COST = 5e-6  # seconds: a step on which only the raw loss is read, as bench/overhead.py sees it
 UNSEEN_COST = 8e-6  # seconds: entering and leaving the taps of a full step, which their own timers cannot see
@@ -40,7 +42,7 @@ class Budget:
         self.setup = 0.0
         self.elapsed = 0.0
         self._full = START_UP_GRANT * FULL_SHARE  # seconds that may be spent now
-        self._deep = START_UP_GRANT * (1 - FULL_SHARE)
+        self._deep = START_UP_GRANT * DEEP_SHARE
         self._full_cost = 0.0  # running estimates of one step's
         self._deep_cost = 0.0
         self._step_seconds = 0.0  # the training's own
@@ -59,6 +61,12 @@ class Budget:
         """Own time over the training's own time, without the set-up; None before the first full step."""
         training = self.elapsed - self.spent
         return self.spent / training if training > 0 else None
+
+    @property
+    def allowed(self) -> float | None:
+        """What the overhead may be: the budget, and what was granted once, to start and for alarms."""
+        training = self.elapsed - self.spent
+        return self.fraction + (START_UP_GRANT + min(self._debt, ALARM_DEBT)) / training if training > 0 else None
 
     def restart_clock(self) -> None:
         """The time until now is none of the training's: nothing is earned for it."""
@@ -103,6 +111,9 @@ class Budget:
     def wants_deep(self, step: int) -> bool:
         """Whether the coming step is sampled deeply; counts as taken when True is returned."""
         due = step >= DEEP_AT_LEAST * self._last_deep
+        if step <= self._alarm_until and step >= self._last_deep + ALARM_DEEP_GAP:
+            self._last_deep = step
+            return True
         if step < self._next_deep or (self._deep < self._deep_cost and not due):
             return False
         self._last_deep = step
@@ -133,8 +144,8 @@ class Budget:
         self.spent += own + deep + background
         self.elapsed += wall
         earned = HEADROOM * self.fraction * training
-        self._full += FULL_SHARE * (earned - background) - own
-        self._deep += (1 - FULL_SHARE) * (earned - background) - deep
+        self._full += FULL_SHARE * earned - own
+        self._deep += DEEP_SHARE * earned - deep
         self._balance(step)
         self._step_seconds = _smooth(self._step_seconds, training / (light + 1))
         return training / (light + 1)

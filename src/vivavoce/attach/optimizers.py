@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from vivavoce.attach.session import Session
     from vivavoce.record.recorder import SignalWriter
 
-ALARM_GROWTH = 1.4  # nats: a total norm e^1.4 ≈ 4 times its running geometric mean raises the alarm
-NORM_MEMORY = 0.1  # weight of the newest log-norm in that mean
+ALARM_GROWTH = 0.7  # nats: a total norm twice its running geometric mean raises the alarm
+NORM_MEMORY = 0.03  # weight of the newest log-norm in that mean
 NO_GRADIENT = -1.0  # stands for a gradient that is None
 PROBE_STEPS = 10  # steps in which a parameter with a gradient is looked for, to tell whether gradients are cleared
 
@@ -176,7 +176,7 @@ class OptimizerTap(Tap):
         if state is None or state.steps == 0 or not state.followed:
             self.session.look_closer()
             return False
-        if state.sentinel is not None and not _finite_at(state.sentinel):
+        if state.sentinel is not None and not self.session.failures.exhausted and not _finite_at(state.sentinel):
             self.session.look_closer()
             return False
         self.session.begin_step(state)
@@ -299,7 +299,8 @@ class OptimizerTap(Tap):
         present = [norm for norm in row if norm != NO_GRADIENT] if NO_GRADIENT in row else row
         total = session.latest.gradient_norm = math.hypot(*present)
         if not math.isfinite(total):
-            session.budget.alarm(session.step)
+            if not session.failures.exhausted:
+                session.budget.alarm(session.step)
             session.failures.gradient(state, step, np.array(row))
         elif total > 0:
             self._watch_growth(state, math.log(total))
@@ -326,6 +327,7 @@ class OptimizerTap(Tap):
     def _keep_weights(self, state: OptimizerState) -> None:
         started = now()
         state.before = [numbers.sample(parameter).clone() for parameter in state.parameters]
+        self.session.insight.before_step(state)
         self._charge_deep(started)
 
     def _compare_weights(self, state: OptimizerState) -> None:

@@ -104,6 +104,7 @@ class Session:
         from vivavoce.attach.compiling import CompileTap
         from vivavoce.attach.failures import Failures
         from vivavoce.attach.graph import GraphTap
+        from vivavoce.attach.insight import InsightTap
         from vivavoce.attach.loaders import LoaderTap
         from vivavoce.attach.losses import LossTap
         from vivavoce.attach.modules import ModuleTap
@@ -124,6 +125,7 @@ class Session:
         self.loaders = LoaderTap(self)
         self.modules = ModuleTap(self)
         self.graph = GraphTap(self)
+        self.insight = InsightTap(self)
         self.clipping = ClipTap(self)
         self.scaler = ScalerTap(self)
         self.taps: tuple[Tap, ...] = (
@@ -133,6 +135,7 @@ class Session:
             self.loaders,
             self.modules,
             self.graph,
+            self.insight,
             self.clipping,
             self.scaler,
             CompileTap(self),
@@ -428,6 +431,7 @@ class Session:
         self.deep = False
         self.modules.disarm()
         self.modules.emit()
+        self.insight.emit()
 
     def _begin_sample(self) -> None:
         self.deep = True

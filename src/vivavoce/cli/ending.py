@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from vivavoce._version import __version__
 from vivavoce.children import Lookout, describe
 from vivavoce.examine.finding import SEVERITIES
 from vivavoce.launch import Ending
@@ -61,7 +64,7 @@ class Watched:
 
     def _report(self, outcome: Outcome | None, ending: Ending) -> Any:
         if outcome is None:
-            return empty_report(self.command, ending, self._why_nothing())
+            return empty_report(self.command, ending.exit_code, self._why_nothing()) if self.settings.json else None
         from vivavoce.report.build import build_report
 
         return build_report(outcome.run, outcome.verdict, outcome.path)
@@ -78,6 +81,10 @@ class Watched:
         session = self.lookout.session
         if session is not None and session.stopped:
             self._say(f"stopped by --stop-on: {session.stopped}")
+        if "preflight" in report:
+            from vivavoce.report.preflight import write_table
+
+            write_table(report["preflight"], self.stream)
         write_card(report, self.stream)
         for child in outcome.children:
             self._say(_line(child))
@@ -130,26 +137,17 @@ def _family(outcome: Outcome) -> Iterator[Outcome]:
         yield from _family(child)
 
 
-def empty_report(command: list[str], ending: Ending, reason: str) -> dict[str, Any]:
-    """The report, schema version 1, of a program that trained nothing and so has no store."""
-    run: dict[str, Any] = {
-        "id": "",
-        "command": " ".join(command),
-        "script": None,
-        "started": None,
-        "finished": None,
-        "state": "finished",
-    }
-    run |= {"exit_code": ending.exit_code, "stopped": None, "steps": 0, "models": [], "optimizers": []}
-    return {
-        "schema": 1,
-        "verdict": "no-training",
-        "reason": reason,
-        "path": None,
-        "run": run,
-        "metrics": {},
-        "findings": [],
-    }
+def empty_report(command: list[str], exit_code: int | None, reason: str) -> Any:
+    """The report of a program that trained nothing and so has no store."""
+    from vivavoce.examine.verdict import Verdict
+    from vivavoce.record.recorder import Recorder
+    from vivavoce.record.run import Run
+    from vivavoce.report.build import build_report
+
+    now = time.time()
+    meta = {"command": command, "started": now, "finished": now, "exit_code": exit_code, "viva": __version__}
+    run = Run(Recorder(Path(), meta, held=True).source())
+    return build_report(run, Verdict("no-training", (), reason))
 
 
 def _flush(stream: TextIO | None) -> None:

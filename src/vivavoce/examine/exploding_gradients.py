@@ -35,6 +35,7 @@ SENSITIVE = (
 GROWTH = 100.0  # times the run's own median; TheDeepChecker calls a doubling within 5 steps, which healthy starts reach
 SUSTAINED = 10.0  # times the median: what most of the last rows must exceed, else it is a spike
 TAIL = 5  # rows that must be sustained
+AT_ONCE = 2  # steps between the last finite norm and the first value that is not, where the one led to the other
 FEWEST_ROWS = 3  # rows of finite norms for a runaway
 WORSE = 2.0  # times its best: a loss this high has diverged (TheDeepChecker)
 SOON = 20  # steps: a loss that is not finite this soon after a sensitive start was blown up by it
@@ -69,7 +70,7 @@ class ExplodingGradients(Detector):
         progress = Progress.of(run)
         norms = unclipped_norms(run, optimizer)
         sensitivity = initial_sensitivity(run, optimizer)
-        runaway = find_runaway(norms)
+        runaway = find_runaway(norms, first_nonfinite(run))
         if sensitivity is not None and sensitivity.value >= SENSITIVE and _blown(run, progress):
             yield _at_start(run, optimizer, sensitivity, norms)
         elif runaway is not None and _diverged(run, progress):
@@ -99,8 +100,12 @@ def _diverged(run: Run, progress: Progress | None) -> bool:
     return progress is not None and progress.bounded and progress.end > WORSE * progress.best and progress.rose
 
 
-def find_runaway(norms: Norms) -> Runaway | None:
-    """The stretch in which the norm left its level for good; None where it did not."""
+def find_runaway(norms: Norms, broken: int | None = None) -> Runaway | None:
+    """The stretch in which the norm left its level for good; None where it did not.
+
+    A norm that was far above its level in the last rows before the values broke has left it for good, however short
+    the stretch: an explosion accelerates.
+    """
     keep = np.isfinite(norms.peak) & (norms.typical > 0)
     steps, values = norms.steps[keep].astype(np.float64), norms.typical[keep]
     if len(values) < FEWEST_ROWS:
@@ -108,7 +113,8 @@ def find_runaway(norms: Norms) -> Runaway | None:
     early = values[: max(1, len(values) // 2)]
     level = float(np.median(early))
     tail = values[-min(TAIL, len(values) - 1) :]
-    if tail.max() < GROWTH * level or np.mean(tail >= SUSTAINED * level) < 0.5:
+    ended = broken is not None and 0 <= broken - steps[-1] <= AT_ONCE and values[-1] >= GROWTH * level
+    if tail.max() < GROWTH * level or (np.mean(tail >= SUSTAINED * level) < 0.5 and not ended):
         return None
     above = values >= 2 * level
     quiet = np.flatnonzero(~above)
