@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from vivavoce.examine import preflight
 from vivavoce.examine.catalogue import DETECTORS
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import SEVERITIES, Finding, RuledOut
@@ -52,6 +53,7 @@ class Verdict:
 def examine(run: Run, detectors: Sequence[type[Detector]] = DETECTORS) -> Verdict:
     """Examine a run with `detectors`, listed causes before symptoms. Never raises: a detector's fault is reported."""
     found, ruled_out, faults = _collect(run, detectors)
+    found += preflight.findings(run, found)
     findings = _ordered(_folded(found, detectors), detectors)
     findings = tuple(finding.with_(ruled_out=_rivals(finding, ruled_out, detectors)) for finding in findings)
     outcome, reason = _outcome(run, findings, faults)
@@ -157,6 +159,9 @@ def _outcome(run: Run, findings: Sequence[Finding], faults: Sequence[Fault]) -> 
         return "findings", f"{title}{more}."
     if run.steps <= 0 or not _trained(run):
         return "no-training", "No training step was seen."
+    judged = preflight.outcome(run, findings)
+    if judged is not None:
+        return judged
     if run.steps < FEWEST_STEPS:
         return "unknown", f"{run.steps} steps are too few to judge; {FEWEST_STEPS} are needed."
     progress = Progress.of(run)
