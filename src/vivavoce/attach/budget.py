@@ -41,6 +41,7 @@ class Budget:
         self.spent = 0.0
         self.setup = 0.0
         self.elapsed = 0.0
+        self.alarms = 0  # raised so far, those that follow at once counted once
         self._full = START_UP_GRANT * FULL_SHARE  # seconds that may be spent now
         self._deep = START_UP_GRANT * DEEP_SHARE
         self._full_cost = 0.0  # running estimates of one step's
@@ -92,6 +93,8 @@ class Budget:
 
     def alarm(self, step: int) -> None:
         """Something looks wrong: take every signal for a while, budget or not (within `ALARM_DEBT`)."""
+        if step > self._alarm_until:
+            self.alarms += 1
         if self._debt < ALARM_DEBT:
             self._alarm_until = step + ALARM_STEPS
 

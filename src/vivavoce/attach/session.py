@@ -34,6 +34,7 @@ LONGEST_SAMPLE = 8  # steps after which a deep sample ends, even where an optimi
 FIRST_EXAMINATION = 20  # step of the first live examination
 NEXT_EXAMINATION = 1.25  # ratio of the steps at which successive live examinations are made, at least
 EXAMINATION_SHARE = 0.15  # of the budget that live examinations may use
+URGENT_EXAMINATIONS = 10  # alarms that are answered by an examination at once, whatever it costs
 BY_HAND = -1  # key of the state of updates made by hand: no object has this id
 STOPPED = 3  # exit code of a run that --stop-on ended
 
@@ -160,6 +161,7 @@ class Session:
         self._background_paid = 0.0
         self._next_examination = float(FIRST_EXAMINATION)
         self._examination_free_at = 0.0
+        self._examined_alarms = 0
         self._stop_slug: str | None = None
 
     # life -----------------------------------------------------------------------------------------------------------
@@ -489,8 +491,11 @@ class Session:
     def _examine_live(self, recorder: Recorder) -> None:
         """In the recorder's thread, after a flush: examine where it is due and the budget has room for it."""
         recorder.meta(**self._progress())
-        if self.step < self._next_examination or time.monotonic() < self._examination_free_at:
+        urgent = self._examined_alarms < min(self.budget.alarms, URGENT_EXAMINATIONS)
+        due = self.step >= self._next_examination and time.monotonic() >= self._examination_free_at
+        if self.step == 0 or not (due or urgent):
             return
+        self._examined_alarms = self.budget.alarms
         self._next_examination = self.step * NEXT_EXAMINATION
         started = time.thread_time()
         step = self.step
