@@ -297,6 +297,7 @@ class LossTap(Tap):
             self._emit("train/accuracy", owner, ("accuracy",), step, (judged[0] / judged[1]).reshape(1))
         if classes > MOST_CLASSES:
             return
+        self.session.insight.judged(owner, function, prediction, target)
         columns = tuple(range(classes))
         predicted, real = _decisions(function, prediction, target)
         kept = _kept(function, real, kwargs)

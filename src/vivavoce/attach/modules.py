@@ -84,10 +84,11 @@ class ModuleTap(Tap):
             class_name = type(module).__name__
             if (class_name in RECTIFIERS or class_name in SQUASHERS) and numbers.is_plain(output):
                 self.outputs.add((output.data_ptr(), output.numel()))
+            state, entity_id = known
+            self.session.insight.called(state.id, module, state.root() is module, entity_id, args, output)
             if id(module) in self._seen:
                 return
             self._seen.add(id(module))
-            state, entity_id = known
             if state.id not in self._input_of:
                 self._look_at_input(state.id, args)
             if not module._modules:

@@ -158,6 +158,68 @@ SIGNALS: tuple[SignalSpec, ...] = (
         "argmax predictions of each class in a training batch",
     ),
     SignalSpec(
+        "label_doubt",
+        "loss",
+        ("wrong", "rank", "sure_wrong", "examples", "errors"),
+        "sampled steps",
+        "fraction",
+        "of a training batch with class indices for targets: wrong examples; mean rank of their labels among the other "
+        "classes (0 the runner-up, 0.5 any class, 1 the least probable; NaN without errors); wrong ones among the half of the "
+        "batch that the network is surest of; examples and errors counted",
+    ),
+    SignalSpec(
+        "equal_units",
+        "optimizer",
+        "parameters",
+        "sampled steps",
+        "fraction of units",
+        "rows of a weight that equal its first row, before the step (of the first 128); NaN for what is no weight",
+    ),
+    SignalSpec(
+        "gradient_lag",
+        "optimizer",
+        ("product", "gradient_square", "mean_square"),
+        "sampled steps",
+        "",
+        "product of the gradient with the mean of the gradients before it (momentum, brought to weight 1), and the "
+        "squares of both; only of optimizers that keep such a mean",
+    ),
+    SignalSpec(
+        "norm_shift",
+        "model",
+        "modules",
+        "sampled steps",
+        "deviations",
+        "batch normalisation: root mean square over channels of the batch's mean less the mean kept for evaluation, in units "
+        "of the deviation kept",
+    ),
+    SignalSpec(
+        "norm_scale",
+        "model",
+        "modules",
+        "sampled steps",
+        "factor",
+        "batch normalisation: typical factor (exp of the mean |ln|) between the batch's variance and the one kept",
+    ),
+    SignalSpec(
+        "norm_forwards",
+        "model",
+        "modules",
+        "sampled steps",
+        "count",
+        "batches that a batch normalisation has counted in training mode (num_batches_tracked)",
+    ),
+    SignalSpec(
+        "adversary",
+        "model",
+        ("made_spread", "given_low", "given_high", "separation"),
+        "sampled steps",
+        "",
+        "of a model that is called both with what another network made (its input carries a graph) and with data: mean "
+        "distance between examples made, lowest and highest such spread among the inputs without a graph, and the area under "
+        "the ROC curve (0.5 … 1) of its scores of two calls",
+    ),
+    SignalSpec(
         "val/loss",
         "loss",
         ("loss", "deviation", "batches", "examples", "accuracy"),

@@ -1,0 +1,245 @@
+"""What only the tensors of a sampled step can tell: equal units, noise in gradients, doubtful labels, stale statistics,
+rival networks. Called by the other taps on sampled steps alone; other steps cost nothing."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from vivavoce.attach import numbers
+from vivavoce.attach.tap import Tap
+
+if TYPE_CHECKING:
+    from vivavoce.attach.optimizers import OptimizerState
+    from vivavoce.attach.session import Session
+
+ROWS = 128  # units of a weight, examples of a batch that are compared
+WIDTH = 1_024  # numbers of each
+LEAST_EXAMPLES = 4  # examples a batch must have for its spread to mean anything
+MOST_CALLS = 8  # calls of one model looked at in a step
+ADVERSARY = ("made_spread", "given_low", "given_high", "separation")
+CLASS_INDEX_LOSSES = ("cross_entropy", "nll_loss")
+AVERAGES = {"exp_avg": "betas", "momentum_buffer": "momentum"}  # running sums of gradients, and what makes them decay
+
+
+class InsightTap(Tap):
+    """Reads what the tensors at hand allow. It patches nothing: the other taps call it."""
+
+    name = "insight"
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._calls: dict[int, list[tuple[bool, Tensor, Tensor | None]]] = {}  # model -> (made, input, output)
+        self._norms: dict[int, dict[int, Tensor]] = {}  # model -> module -> (shift, scale, tracked)
+        self._step = 0
+
+    def install(self) -> None:
+        """Nothing to put in place."""
+
+    # optimizers -----------------------------------------------------------------------------------------------------
+
+    def before_step(self, state: OptimizerState) -> None:
+        """An optimizer is about to take a sampled step."""
+        if not self.on:
+            return
+        try:
+            with torch.no_grad():
+                self._look_at_rows(state)
+                self._look_at_momentum(state)
+        except Exception as error:
+            self.fail(error)
+
+    def _look_at_rows(self, state: OptimizerState) -> None:
+        """The fraction of a weight's units that equal its first one."""
+        shares = [_equal_units(parameter) for parameter in state.parameters]
+        device = next((share.device for share in shares if share is not None), None)
+        if device is None:
+            return
+        missing = torch.full((), math.nan, device=device)
+        row = torch.stack([missing if share is None else share.to(device) for share in shares])
+        self._emit("equal_units", ("optimizer", state.id), tuple(state.ids), row)
+
+    def _look_at_momentum(self, state: OptimizerState) -> None:
+        """The gradient's product with the mean of the gradients before it, and both squares."""
+        optimizer = state.optimizer()
+        if optimizer is None or state.closure:
+            return
+        sums = [
+            triple
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+            if (triple := _lag_products(parameter, optimizer.state.get(parameter), group)) is not None
+        ]
+        if sums:
+            total = torch.stack([triple.to(sums[0].device) for triple in sums]).sum(0)
+            columns = ("product", "gradient_square", "mean_square")
+            self._emit("gradient_lag", ("optimizer", state.id), columns, total)
+
+    # losses ---------------------------------------------------------------------------------------------------------
+
+    def judged(self, owner: tuple[str, int], function: str, prediction: Tensor, target: Tensor) -> None:
+        """A classification loss was called on a sampled step: how the wrong examples are wrong."""
+        if not self.on:
+            return
+        try:
+            with torch.no_grad():
+                row = _doubt(function, prediction.detach(), target.detach())
+            if row is not None:
+                self._emit("label_doubt", owner, ("wrong", "rank", "sure_wrong", "examples", "errors"), row)
+        except Exception as error:
+            self.fail(error)
+
+    # modules --------------------------------------------------------------------------------------------------------
+
+    def called(self, model: int, module: nn.Module, root: bool, entity: int, args: Any, output: Any) -> None:
+        """A module was called in training on a sampled step."""
+        if not self.on or not args or not numbers.is_plain(args[0]):
+            return
+        self._step = self.session.coming
+        with torch.no_grad():
+            if isinstance(module, _BatchNorm):
+                row = _norm_state(module, args[0])
+                if row is not None:
+                    self._norms.setdefault(model, {})[entity] = row
+            if root:
+                self._note_call(model, args[0], output)
+
+    def _note_call(self, model: int, value: Tensor, output: Any) -> None:
+        calls = self._calls.setdefault(model, [])
+        usable = value.is_floating_point() and value.ndim >= 2 and value.shape[0] >= LEAST_EXAMPLES
+        if usable and len(calls) < MOST_CALLS:
+            score = output.detach() if _is_score(output, value.shape[0]) else None
+            calls.append((value.grad_fn is not None, _spread(value.detach()), score))
+
+    def emit(self) -> None:
+        """The sampled step is over."""
+        calls, self._calls = self._calls, {}
+        norms, self._norms = self._norms, {}
+        for model, rows in norms.items():
+            columns = tuple(sorted(rows))
+            table = torch.stack([rows[id] for id in columns])
+            for index, name in enumerate(("norm_shift", "norm_scale", "norm_forwards")):
+                self._emit(name, ("model", model), columns, table[:, index], self._step)
+        for model, seen in calls.items():
+            row = _rivalry(seen)
+            if row is not None:
+                self._emit("adversary", ("model", model), ADVERSARY, row, self._step)
+
+    def _emit(
+        self, name: str, owner: tuple[str, int], columns: tuple[Any, ...], row: Tensor, step: int | None = None
+    ) -> None:
+        when = self.session.coming if step is None else step
+        signal = self.session.recorder.signal(name, owner, columns)
+        self.session.readback.read(row, lambda values: signal.append(when, values))
+
+
+def _equal_units(parameter: Tensor) -> Tensor | None:
+    """Fraction of a weight's rows that equal the first one; None for what is no weight of several units."""
+    if not numbers.is_plain(parameter) or parameter.ndim < 2 or parameter.shape[0] < 2 or not parameter[0].numel():
+        return None
+    rows = parameter.detach()[:ROWS].reshape(min(ROWS, parameter.shape[0]), -1)[:, :WIDTH]
+    return (rows[1:] == rows[:1]).all(1).float().mean()
+
+
+def _lag_products(parameter: Tensor, kept: Any, group: dict[str, Any]) -> Tensor | None:
+    """Sums over sampled elements of g·m, g·g and m·m, shape (3,); m is the mean of the gradients before g."""
+    if not kept or parameter.grad is None or not numbers.simple(parameter.grad):
+        return None
+    name = next((name for name in AVERAGES if isinstance(kept.get(name), Tensor)), None)
+    if name is None or (name == "momentum_buffer" and group.get("dampening")):
+        return None
+    weight = _weight_of_sum(name, kept, group)
+    if weight <= 0:
+        return None
+    gradient, mean = numbers.sample(parameter.grad), numbers.sample(kept[name]) / weight
+    if gradient.shape != mean.shape:
+        return None
+    return torch.stack([gradient.dot(mean), gradient.dot(gradient), mean.dot(mean)]).float()
+
+
+def _weight_of_sum(name: str, kept: Any, group: dict[str, Any]) -> float:
+    """What the weights of all gradients in a running sum add up to; 0 where it cannot be told."""
+    if name == "momentum_buffer":
+        momentum = float(group.get("momentum", 0.0))
+        return 1.0 / (1.0 - momentum) if 0 < momentum < 1 else 0.0
+    betas, steps = group.get("betas"), kept.get("step")
+    if not betas or steps is None or (isinstance(steps, Tensor) and steps.device.type != "cpu"):
+        return 0.0
+    return 1.0 - float(betas[0]) ** float(steps) if 0 < float(betas[0]) < 1 else 0.0
+
+
+def _doubt(function: str, prediction: Tensor, target: Tensor) -> Tensor | None:
+    """Of a batch: errors, the mean rank of their labels among the other classes, errors among the surer half; shape (5,).
+
+    Rank 0 is the runner-up, 1 the least probable class; labels that have nothing to do with the input lie at 0.5.
+    """
+    if function not in CLASS_INDEX_LOSSES or prediction.ndim != 2 or target.ndim != 1 or target.is_floating_point():
+        return None
+    classes = prediction.shape[1]
+    kept = (target >= 0) & (target < classes)
+    scores, labels = prediction[kept].float(), target[kept].long()
+    if classes < 3 or len(labels) < LEAST_EXAMPLES:
+        return None
+    best = scores.topk(2, dim=1).values
+    margin = best[:, 0] - best[:, 1]
+    own = scores.gather(1, labels[:, None])
+    above = (scores > own).sum(1).float()
+    wrong = above > 0
+    rank = ((above - 1) / (classes - 2))[wrong].mean()
+    sure = wrong[margin >= margin.median()].float().mean()
+    count = torch.tensor(float(len(labels)), device=scores.device)
+    return torch.stack([wrong.float().mean(), rank, sure, count, wrong.float().sum()])
+
+
+def _norm_state(module: _BatchNorm, value: Tensor) -> Tensor | None:
+    """How far a batch lies from the statistics that a normalisation keeps for evaluation, shape (3,).
+
+    Root mean square over channels of the shift in units of the kept deviation; exp of the mean absolute logarithm of the ratio
+    of variances; training forwards that the module has counted.
+    """
+    mean, variance, count = module.running_mean, module.running_var, module.num_batches_tracked
+    if mean is None or variance is None or count is None or value.numel() <= mean.numel():
+        return None
+    dims = tuple(dim for dim in range(value.ndim) if dim != 1)
+    batch_variance, batch_mean = torch.var_mean(value.detach().float(), dim=dims, unbiased=False)
+    shift = ((batch_mean - mean) ** 2 / (variance + module.eps)).mean().sqrt()
+    ratio = ((batch_variance + module.eps) / (variance + module.eps)).log().abs().mean().exp()
+    return torch.stack([shift, ratio, count.to(shift)])
+
+
+def _spread(value: Tensor) -> Tensor:
+    """Mean distance between the examples of a batch, a scalar."""
+    rows = value[:ROWS].reshape(min(ROWS, value.shape[0]), -1)[:, :WIDTH].float()
+    return torch.pdist(rows).mean()
+
+
+def _is_score(output: Any, examples: int) -> bool:
+    """One number an example."""
+    return numbers.is_plain(output) and output.is_floating_point() and output.numel() == examples
+
+
+def _rivalry(calls: list[tuple[bool, Tensor, Tensor | None]]) -> Tensor | None:
+    """Spread of what another network made and of what was given, and how well the scores of two calls tell them apart.
+
+    None where the model is not called both with inputs that carry a graph and with inputs that do not.
+    """
+    made, given = [call for call in calls if call[0]], [call for call in calls if not call[0]]
+    if not made or not given:
+        return None
+    spreads = torch.stack([spread for _, spread, _ in given])
+    separation = torch.full_like(spreads[0], math.nan)
+    first, second = given[0][2], (given[1] if len(given) > 1 else made[0])[2]
+    if first is not None and second is not None:
+        separation = _separation(first.reshape(-1)[:ROWS].float(), second.reshape(-1)[:ROWS].float())
+    return torch.stack([made[-1][1], spreads.min(), spreads.max(), separation])
+
+
+def _separation(first: Tensor, second: Tensor) -> Tensor:
+    """The area under the ROC curve, the better of both directions: 0.5 cannot tell them apart, 1 always can."""
+    difference = first[:, None] - second[None, :]
+    area = (difference > 0).float().mean() + 0.5 * (difference == 0).float().mean()
+    return torch.maximum(area, 1 - area)
