@@ -8,8 +8,8 @@ import torch.nn as nn
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--seed", type=int, default=0)
-parser.add_argument("--iterations", type=int, default=1500)
-parser.add_argument("--g_lr", type=float, default=1e-3)
+parser.add_argument("--iterations", type=int, default=2000)
+parser.add_argument("--g_lr", type=float, default=5e-4)
 parser.add_argument("--d_lr", type=float, default=1e-3)
 opt = parser.parse_args()
 torch.manual_seed(opt.seed)

@@ -73,8 +73,8 @@ class Learner:
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--lr", type=float, default=0.02)
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--lr", type=float, default=0.01)
+    parser.add_argument("--epochs", type=int, default=14)
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     train, valid = make_dataset(900, args.seed), make_dataset(400, args.seed + 5000)
