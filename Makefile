@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo test check format clean bench-overhead
+.PHONY: help demo test check format docs clean bench-overhead
 
 help:
 	@echo "make demo    watch a real script with a real fault and print the verdict"
 	@echo "make test    run the tests"
 	@echo "make check   formatting, lint, types, import contract, tests"
 	@echo "make format  format the code"
+	@echo "make docs    write the pages that are made from the source"
 	@echo "make bench-overhead   measure what watching costs, beside its peers"
 
 $(READY): pyproject.toml constraints.txt
@@ -34,6 +35,9 @@ check: $(READY)
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(READY)
+	$(BIN)/python docs/generate_cli.py
 
 bench-overhead: $(READY)
 	$(BIN)/python bench/overhead.py
