@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch.utils import data
 
 from vivavoce.attach.budget import now
+from vivavoce.attach.sites import is_method_of
 from vivavoce.attach.tap import Tap
 from vivavoce.record.entities import Loader
 
@@ -93,7 +94,7 @@ class LoaderTap(Tap):
             id = self.session.take_loader_id()
             entity = describe(loader, id)
             frame = self.session.sites.user_frame(2)
-            while frame is not None and frame.f_locals.get("self") is loader:
+            while frame is not None and is_method_of(frame, loader):
                 frame = frame.f_back
             entity = replace(entity, site=self.session.site_of(frame))
             signal = self.session.recorder.signal("epoch", ("loader", id), ("batches",))
@@ -145,8 +146,8 @@ class LoaderTap(Tap):
 
 def describe(loader: Any, id: int) -> Loader:
     """The facts of a data loader that can be had without drawing from it."""
-    sampler = getattr(loader, "sampler", None)
     batch_sampler = getattr(loader, "batch_sampler", None)
+    sampler = getattr(batch_sampler, "sampler", None) or getattr(loader, "sampler", None)
     return Loader(
         id=id,
         batch_size=loader.batch_size if loader.batch_size is not None else getattr(batch_sampler, "batch_size", None),

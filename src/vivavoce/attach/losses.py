@@ -69,7 +69,8 @@ RESHAPE_HOPS = 6  # reshaping operations looked through to find what made the pr
 class Pass:
     """A validation pass: sums over the calls of one loss function without a training step between them."""
 
-    def __init__(self) -> None:
+    def __init__(self, step: int) -> None:
+        self.step = step  # training steps before it
         self.values: list[float] = []
         self.sizes: list[int] = []
         self.hits = 0.0
@@ -219,7 +220,7 @@ class LossTap(Tap):
     def _validated(self, site: LossSite, prediction: Any, target: Any, result: Tensor, kwargs: dict[str, Any]) -> None:
         current = site.validation
         if current is None:
-            current = site.validation = Pass()
+            current = site.validation = Pass(self.session.step)
         self._validating = True
         shape = _shape(prediction)
         current.sizes.append(shape[0] if shape else 1)
@@ -261,7 +262,7 @@ class LossTap(Tap):
         signal = self.session.recorder.signal(
             "val/loss", ("loss", site.entity.id), ("loss", "deviation", "batches", "examples", "accuracy")
         )
-        signal.append(self.session.step, (mean, math.sqrt(spread), float(len(finite)), float(examples), accuracy))
+        signal.append(done.step, (mean, math.sqrt(spread), float(len(finite)), float(examples), accuracy))
 
     # deep samples of training calls ---------------------------------------------------------------------------------
 
@@ -380,7 +381,8 @@ def _kept(function: str, real: Tensor | None, kwargs: dict[str, Any]) -> Tensor 
     """1 for each target that counts, 0 for ignored ones; None where none can be ignored."""
     if function not in CLASS_INDEX_LOSSES or real is None:
         return None
-    return (real != kwargs.get("ignore_index", IGNORED)).float()
+    kept: Tensor = real != kwargs.get("ignore_index", IGNORED)
+    return kept.float()
 
 
 def _count(labels: Tensor, classes: int, kept: Tensor | None) -> Tensor:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vivavoce.attach.sites import is_library
+from vivavoce.attach.sites import is_library, local_variables
 from vivavoce.record.entities import Model, Module, Parameter, Site
 from vivavoce.record.recorder import Recorder
 
@@ -81,8 +81,11 @@ class Registry:
         self._recorder.entity(entity)
 
     def discover(self, tensors: Iterable[Tensor], frame: FrameType | None, step: int) -> None:
-        """Find the root modules that own the tensors, and record everything inside them that is new."""
-        unknown = [t for t in tensors if self.parameter(t) is None]
+        """Find the root modules that own the tensors, and record everything inside them that is new.
+
+        Only an `nn.Parameter` has an owner: inputs that require gradients, new ones at every step, are not searched for.
+        """
+        unknown = [t for t in tensors if isinstance(t, nn.Parameter) and self.parameter(t) is None]
         if not unknown:
             return
         for root in self.index.find_roots({id(t) for t in unknown}):
@@ -222,7 +225,8 @@ class ModuleIndex:
         self._handles = []
 
     def _registered(self, module: nn.Module, name: str, value: Any) -> None:
-        if id(module) not in self._modules:
+        known = self._modules.get(id(module))
+        if known is None or known() is not module:  # addresses are used again
             self._modules[id(module)] = weakref.ref(module)
 
     def find_roots(self, wanted: set[int]) -> list[nn.Module]:
@@ -287,12 +291,18 @@ def variable_name(value: Any, frame: FrameType | None) -> str | None:
         frame = frame.f_back
     if frame is None:
         return None
-    scopes: list[dict[str, Any]] = [frame.f_locals, frame.f_globals]
+    scopes: list[dict[str, Any]] = [local_variables(frame), frame.f_globals]
     for scope in scopes:
         for name, held in list(scope.items()):
-            if held is value and not name.startswith("_") and name != "self":
+            if held is value and not name.startswith("_") and name != _self_name(frame):
                 return name
     return None
+
+
+def _self_name(frame: FrameType) -> str | None:
+    """What a function calls its first argument: in a method of the model that is no name of the model's."""
+    code = frame.f_code
+    return code.co_varnames[0] if code.co_argcount else None
 
 
 def _class_site(cls: type) -> Site | None:
