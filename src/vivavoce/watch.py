@@ -42,6 +42,8 @@ class Watch:
         """Take the taps out and examine what was recorded."""
         if self._session is not None and self._outcome is None:
             self._outcome = self._session.finish(None if error is None else 1, error)
+            if self._outcome is None:  # nothing was trained
+                self._session = None
 
     def __enter__(self) -> Self:
         return self.start()

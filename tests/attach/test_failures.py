@@ -54,7 +54,7 @@ GRADIENTS = {
         "Sqrt",
     ),
     "where": (
-        lambda h, wrong: torch.where(h * 0 == 0, h, torch.sqrt(h * (0.0 if wrong else 0.0) + (0.0 if wrong else 1.0))),
+        lambda h, wrong: torch.where(h * 0 == 0, h, torch.sqrt(h * 0.0 + (0.0 if wrong else 1.0))),
         "Sqrt",
     ),
     "power": (lambda h, wrong: (h * 0.0 + (0.0 if wrong else 1.0)) ** 0.5, "Pow"),

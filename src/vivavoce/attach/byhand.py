@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,6 +20,7 @@ MOVES = 3  # times that weights changed between backward calls without an optimi
 LONGEST_PATIENCE = (
     64  # backward calls without any step after which that is taken for granted (nothing moves, or on a device)
 )
+MOST_ADOPTIONS = 32  # times that other leaves may turn up: a script that makes new ones for ever is not followed
 PROBES = 8  # leaves whose values are compared between backward calls
 PROBE_VALUES = 16  # elements of each
 
@@ -56,7 +58,8 @@ class ByHand:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.state = OptimizerState(session.take_optimizer_id(), None, None)
-        self._known = 0
+        self._leaves: list[weakref.ref[Tensor]] = []
+        self._adoptions = 0
 
     def after_backward(self) -> None:
         """A backward call is over: read the gradients it left. Faults switch the optimizer tap off."""
@@ -78,14 +81,7 @@ class ByHand:
 
     def _read(self) -> None:
         session, state, tap = self.session, self.state, self.session.optimizers
-        reached = [p for p in session.registry.known() if p.reached]
-        if len(reached) != self._known or self._known == 0:
-            loose = [t for t in (ref() for ref in session.graph.loose.values()) if t is not None]
-            tensors = [t for t in (session.registry.tensor(p.id) for p in reached) if t is not None] + loose
-            self._name(loose)
-            self._known = len(reached) + len(loose)
-            tap.adopt(state, tensors)
-            tap.record_entity(state, ({"parameters": state.ids},))
+        self._find(reached_leaves(session))
         session.begin_step(state)
         if not state.parameters:
             return
@@ -97,6 +93,23 @@ class ByHand:
             state.before = [numbers.sample(tensor).clone() for tensor in state.parameters]
         state.steps += 1
         tap.close_step(state)
+        state.parameters = []  # no optimizer tells when they are dropped: hold none of them
+
+    def _find(self, leaves: list[Tensor]) -> None:
+        """Give the state its parameters; new names and ids only where they are others than last time."""
+        state, tap = self.state, self.session.optimizers
+        same = len(leaves) == len(self._leaves) and all(
+            ref() is leaf for ref, leaf in zip(self._leaves, leaves, strict=True)
+        )
+        if same:
+            state.parameters = leaves
+        elif self._adoptions < MOST_ADOPTIONS:
+            self._adoptions += 1
+            self._leaves = [weakref.ref(leaf) for leaf in leaves]
+            self._name([leaf for leaf in leaves if self.session.registry.parameter(leaf) is None])
+            state.before = None
+            tap.adopt(state, leaves)
+            tap.record_entity(state, ({"parameters": state.ids},))
 
     def _name(self, tensors: list[Tensor]) -> None:
         """Leaves that no module owns are named by the variables that hold them in the script."""

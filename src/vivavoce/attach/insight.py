@@ -72,7 +72,7 @@ class InsightTap(Tap):
             triple
             for group in optimizer.param_groups
             for parameter in group["params"]
-            if (triple := _lag_products(parameter, optimizer.state.get(parameter), group)) is not None
+            if (triple := _lag_products(parameter, getattr(optimizer, "state", {}).get(parameter), group)) is not None
         ]
         if sums:
             total = torch.stack([triple.to(sums[0].device) for triple in sums]).sum(0)

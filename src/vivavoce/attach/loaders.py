@@ -88,6 +88,10 @@ class LoaderTap(Tap):
 
         return next_batch
 
+    def states(self) -> list[LoaderState]:
+        """What is known of the data loaders that are alive."""
+        return list(self._by_loader.values())
+
     def _state(self, loader: Any) -> LoaderState:
         state = self._by_loader.get(loader)
         if state is None:

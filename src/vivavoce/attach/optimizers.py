@@ -22,6 +22,7 @@ from torch.optim.optimizer import (
 
 from vivavoce.attach import numbers
 from vivavoce.attach.budget import now
+from vivavoce.attach.sites import is_method_of, local_variables
 from vivavoce.attach.tap import Tap
 from vivavoce.record.entities import Optimizer as OptimizerEntity
 from vivavoce.record.entities import Site
@@ -111,7 +112,7 @@ class OptimizerTap(Tap):
     def _made(self, optimizer: Optimizer) -> None:
         started = now()
         frame = self.session.sites.user_frame(2)
-        while frame is not None and frame.f_locals.get("self") is optimizer:
+        while frame is not None and is_method_of(frame, optimizer):
             frame = frame.f_back
         site = self.session.site_of(frame)
         if site is not None:
@@ -221,7 +222,7 @@ class OptimizerTap(Tap):
         self.adopt(state, _parameters_of(optimizer))
         if state.step_site is None:
             frame = session.sites.user_frame(2)
-            while frame is not None and frame.f_locals.get("self") is optimizer:
+            while frame is not None and is_method_of(frame, optimizer):
                 frame = frame.f_back
             state.step_site = session.site_of(frame)
         self._record(state, optimizer)
@@ -456,7 +457,7 @@ def _still_stepping(stepping: list[int]) -> list[int]:
     alive: list[int] = []
     while frame is not None:
         if frame.f_code.co_name == "wrapper":  # PyTorch's, around every `step`
-            alive.append(id(frame.f_locals.get("self")))
+            alive.append(id(local_variables(frame).get("self")))
         frame = frame.f_back
     return [other for other in stepping if other in alive[1:]]  # the first is the call that is being looked at
 

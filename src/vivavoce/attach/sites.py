@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from inspect import CO_OPTIMIZED
 from types import CodeType, FrameType
+from typing import Any
 
 from vivavoce.record.entities import Site
 
@@ -14,6 +16,8 @@ _LIBRARIES = tuple(
 )
 _PACKAGES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
+
+_UNSHARED = 3  # references to a dictionary of local variables: the frame's, ours, and that of `getrefcount`
 
 CallKey = tuple[int, int]  # identity of a call in the user's code: id of the code object, offset of the instruction
 
@@ -60,6 +64,24 @@ class Sites:
 def site_of(frame: FrameType) -> Site:
     """Place of a frame's current line."""
     return Site(os.path.abspath(frame.f_code.co_filename), frame.f_lineno, frame.f_code.co_name)
+
+
+def local_variables(frame: FrameType) -> dict[str, Any]:
+    """A copy of a frame's local variables.
+
+    Up to Python 3.12 a function's frame keeps the dictionary that it was asked for, and with it every object in it,
+    for as long as the function runs. So it is emptied, unless the function itself has asked for `locals()`.
+    """
+    variables = frame.f_locals
+    copied = dict(variables)
+    if sys.version_info < (3, 13) and frame.f_code.co_flags & CO_OPTIMIZED and sys.getrefcount(variables) <= _UNSHARED:
+        variables.clear()
+    return copied
+
+
+def is_method_of(frame: FrameType, value: Any) -> bool:
+    """Whether a frame runs a method of this very object."""
+    return "self" in frame.f_code.co_varnames and local_variables(frame).get("self") is value
 
 
 def is_library(filename: str) -> bool:

@@ -27,7 +27,7 @@ from vivavoce.attach.tap import Tap
 from vivavoce.settings import Settings
 
 STEPS = 3  # of each training
-TAPS = ("optimizers", "backward", "losses", "loaders", "modules", "graph", "clipping", "scaler", "compiling")
+TAPS = ("optimizers", "backward", "losses", "loaders", "modules", "graph", "clipping", "scaler", "compiling", "insight")
 _SPARED = ("install", "uninstall", "fail", "stop_asking", "disarm", "_forget")  # a tap's methods that must not fail
 _GUARD = "self.fail("  # a method with this in its source catches the faults of those it calls
 
@@ -203,7 +203,7 @@ def _closure() -> list[Tensor]:
 
 def _recurrence() -> list[Tensor]:
     cell, head = nn.RNNCell(3, 5), nn.Linear(5, 2)
-    parameters = [*cell.parameters(), *head.parameters()]
+    parameters: list[Tensor] = [*cell.parameters(), *head.parameters()]
     optimizer: Any = torch.optim.RMSprop(parameters, lr=0.01)
     for _ in range(STEPS):
         hidden = torch.zeros(4, 5)
