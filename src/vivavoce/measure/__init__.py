@@ -11,6 +11,17 @@ from importlib import import_module
 _HOMES: dict[str, str] = {  # public name: the module of `vivavoce.measure` that defines it
     "ConfusionMatrix": "confusion",
     "spectrum": "spectrum",
+    "Expression": "expression",
+    "NoiseScale": "noise_scale",
+    "noise_scale": "noise_scale",
+    "smallest_relu_width": "links",
+    "find_breaks": "jump",
+    "certify": "jump",
+    "fit_function": "approximation",
+    "extreme_eigenvalues": "curvature",
+    "LeastSquares": "sgd_theory",
+    "growth_of_norms": "growth",
+    "largest_exponent": "growth",
 }
 
 __all__ = sorted(_HOMES)
