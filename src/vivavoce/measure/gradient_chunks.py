@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from vivavoce.measure.noise_scale import NoiseScale
+from vivavoce.measure.gradient_noise import NoiseScale
 
 CHUNKS = 4  # with c chunks the variance is c/(c − 1) of the least possible: 4 leave a third, 8 a seventh
 

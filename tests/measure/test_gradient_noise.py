@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from vivavoce.measure.gradient_chunks import backward_in_chunks
-from vivavoce.measure.noise_scale import NoiseScale, exact_noise_scale, noise_scale
+from vivavoce.measure.gradient_noise import NoiseScale, exact_noise_scale, noise_scale
 
 DIMENSIONS = 100
 EXAMPLES = 1_000
