@@ -30,25 +30,30 @@ class ClassIgnored(Detector):
         progress = Progress.of(run)
         if progress is None or progress.loss is None or not progress.learned:
             return
-        owner = ("loss", progress.loss.id)
-        target, predicted = (
-            longest([track for track in run.tracks(name) if track.owner == owner])
-            for name in ("target_classes", "predicted_classes")
-        )
-        if (
-            target is None
-            or predicted is None
-            or len(target.columns) > MOST_CLASSES
-            or target.columns != predicted.columns
-        ):
+        counts = late_counts(run, progress)
+        if counts is None or len(counts[0]) > MOST_CLASSES:
             return
-        targets, predictions = _late(target, run.steps), _late(predicted, run.steps)
+        names, targets, predictions = counts
         enough = (targets >= SEEN) & (targets >= SHARE * targets.sum())
         ignored = np.flatnonzero(enough & (predictions == 0))
         if len(ignored):
-            yield _finding(run, progress, [str(target.columns[i]) for i in ignored], targets, ignored)
+            yield _finding(run, progress, [names[i] for i in ignored], targets, ignored)
         elif enough.any():
             yield RuledOut(self.slug, f"all {int(enough.sum())} classes seen are predicted")
+
+
+def late_counts(run: Run, progress: Progress) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64]] | None:
+    """Classes, and how often each was target and prediction in the batches looked at in the second half of the run."""
+    if progress.loss is None:
+        return None
+    owner = ("loss", progress.loss.id)
+    target, predicted = (
+        longest([track for track in run.tracks(name) if track.owner == owner])
+        for name in ("target_classes", "predicted_classes")
+    )
+    if target is None or predicted is None or target.columns != predicted.columns:
+        return None
+    return [str(label) for label in target.columns], _late(target, run.steps), _late(predicted, run.steps)
 
 
 def _late(track: Track, steps: int) -> NDArray[np.float64]:

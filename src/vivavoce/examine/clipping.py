@@ -26,8 +26,9 @@ class ClipAfterStep(Detector):
 
     slug = "clip-after-step"
     question = 5
-    explains = ("exploding-gradients", "gradient-spikes", "learning-rate-too-high", "non-finite", "oscillating-loss",
-                "dead-units", "saturated-units", "always-clipped", "guessing", "underfitting", "stopped-too-early")  # fmt: skip
+    explains = ("exploding-gradients", "gradient-spikes", "learning-rate-too-high", "non-finite",
+                "oscillating-loss", "dead-units", "saturated-units", "always-clipped", "guessing", "underfitting",
+                "stopped-too-early", "label-noise", "capacity-too-small")  # fmt: skip
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Judge every place that clips."""
@@ -44,7 +45,8 @@ class AlwaysClipped(Detector):
 
     slug = "always-clipped"
     question = 5
-    explains = ("learning-rate-too-low", "guessing", "underfitting", "stopped-too-early")
+    explains = ("learning-rate-too-low", "guessing", "underfitting", "stopped-too-early", "label-noise",
+                "capacity-too-small")  # fmt: skip
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Clipping as step-size control is in use and works: only where the network stands still is it a fault."""

@@ -13,6 +13,7 @@ from vivavoce.record.entities import Loader
 from vivavoce.record.run import Run
 
 LARGE = 10.0  # largest of |mean| and deviation of the inputs; UMLAUT asks for values in [−1, 1], which sound and tables exceed
+COPED = 0.15  # fraction of the reference loss: a network that came below it has coped with its inputs
 MOST_CONSTANT = 0.999  # fraction of features that do not vary over the batch: the examples are all alike
 
 
@@ -21,7 +22,8 @@ class BadInput(Detector):
 
     slug = "bad-input"
     question = 0
-    explains = ("non-finite", "guessing", "underfitting", "exploding-gradients", "learning-rate-too-high", "dead-units")
+    explains = ("non-finite", "guessing", "underfitting", "exploding-gradients", "learning-rate-too-high",
+                "dead-units", "label-noise", "capacity-too-small")  # fmt: skip
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Look at the sampled inputs, and at events that name one."""
@@ -44,9 +46,10 @@ class UnnormalisedInput(Detector):
 
     slug = "unnormalised-input"
     question = 0
-    explains = ("exploding-gradients", "learning-rate-too-high", "gradient-spikes", "dead-units", "saturated-units", "guessing",
-                "activation-scale", "oscillating-loss", "underfitting", "non-finite", "vanishing-gradients", "stopped-too-early",
-                "class-ignored", "learning-rate-too-low")  # fmt: skip
+    explains = ("exploding-gradients", "learning-rate-too-high", "gradient-spikes", "dead-units",
+                "saturated-units", "guessing", "activation-scale", "oscillating-loss", "underfitting",
+                "non-finite", "vanishing-gradients", "stopped-too-early", "class-ignored", "learning-rate-too-low",
+                "label-noise", "capacity-too-small")  # fmt: skip
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Large inputs that the network copes with (a normalisation layer comes first, say) are no fault."""
@@ -56,8 +59,19 @@ class UnnormalisedInput(Detector):
         size = max(abs(median(mean)), median(deviation))
         if size < LARGE:
             yield RuledOut(self.slug, f"inputs have mean {median(mean):.2g} and deviation {median(deviation):.2g}")
-        elif _stuck(run):
-            yield _large(run, median(mean), median(deviation))
+        elif _stuck(run) or _passed_on(run):
+            yield _large(run, median(mean), median(deviation), stuck=_stuck(run))
+
+
+def _passed_on(run: Run) -> bool:
+    """Nothing normalises the inputs: the first layer's outputs are large, too, and the network has not got far."""
+    progress = Progress.of(run)
+    if progress is None or not progress.bounded or not progress.remaining > COPED:
+        return False
+    for track in run.tracks("activation_std"):
+        if len(track) and track.columns and track.columns[0] in run.modules:
+            return median(track.mean[:, 0]) >= LARGE
+    return False
 
 
 def _stuck(run: Run) -> bool:
@@ -111,15 +125,20 @@ def _constant(run: Run, share: float) -> Finding:
     )
 
 
-def _large(run: Run, mean: float, deviation: float) -> Finding:
+def _large(run: Run, mean: float, deviation: float, stuck: bool) -> Finding:
     loader = train_loader(run)
+    harm = (
+        "the network cannot cope: the loss does not fall"
+        if stuck
+        else "nothing normalises them: the first layer passes them on as large"
+    )
     return Finding(
         slug=UnnormalisedInput.slug,
-        severity="critical",
-        confidence=0.85,
+        severity="critical" if stuck else "warning",
+        confidence=0.85 if stuck else 0.7,
         question=UnnormalisedInput.question,
         title="The inputs are not normalised",
-        why=f"The inputs have mean {mean:.3g} and deviation {deviation:.3g} (usual: 0 and 1), and the network cannot cope: the loss does not fall.",
+        why=f"The inputs have mean {mean:.3g} and deviation {deviation:.3g} (usual: 0 and 1), and {harm}.",
         where=_where(run, 0),
         evidence=(
             Evidence(

@@ -20,14 +20,8 @@ class DeadUnits(Detector):
 
     slug = "dead-units"
     question = 5
-    explains = (
-        "guessing",
-        "vanishing-gradients",
-        "no-gradient",
-        "underfitting",
-        "learning-rate-too-low",
-        "class-ignored",
-    )
+    explains = ("guessing", "vanishing-gradients", "no-gradient", "underfitting", "learning-rate-too-low",
+                "class-ignored", "label-noise", "capacity-too-small")  # fmt: skip
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Sparse activations of a network that learns are healthy: harm decides."""

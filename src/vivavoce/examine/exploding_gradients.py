@@ -59,8 +59,9 @@ class ExplodingGradients(Detector):
 
     slug = "exploding-gradients"
     question = 5
-    explains = ("non-finite", "gradient-spikes", "dead-units", "saturated-units", "guessing", "underfitting", "stopped-too-early",
-                "oscillating-loss", "always-clipped", "vanishing-gradients", "activation-scale")  # fmt: skip
+    explains = ("non-finite", "gradient-spikes", "dead-units", "saturated-units", "guessing", "underfitting",
+                "stopped-too-early", "oscillating-loss", "always-clipped", "vanishing-gradients", "label-noise",
+                "capacity-too-small")  # fmt: skip
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Judge the first step, then the course of the norm."""

@@ -21,24 +21,16 @@ class GradientsNotZeroed(Detector):
 
     slug = "gradients-not-zeroed"
     question = 6
-    explains = (
-        "exploding-gradients",
-        "gradient-spikes",
-        "non-finite",
-        "learning-rate-too-high",
-        "oscillating-loss",
-        "dead-units",
-        "saturated-units",
-        "guessing",
-        "underfitting",
-        "stopped-too-early",
-        "always-clipped",
-    )
+    explains = ("exploding-gradients", "gradient-spikes", "non-finite", "learning-rate-too-high",
+                "oscillating-loss", "dead-units", "saturated-units", "guessing", "underfitting",
+                "stopped-too-early", "always-clipped", "label-noise", "capacity-too-small")  # fmt: skip
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Judge every optimizer by its own steps."""
         fractions = {}
         for optimizer in run.optimizers.values():
+            if not _moves(run, optimizer):
+                continue
             stale = run.series("step", ("optimizer", optimizer.id), "stale").finite
             total = int(stale.counts.sum())
             if total >= FEWEST_STEPS:
@@ -51,6 +43,14 @@ class GradientsNotZeroed(Detector):
         if fractions and not guilty:
             because = f"gradients were cleared before {1 - max(fractions.values()):.0%} of the steps"
             yield RuledOut(self.slug, because if max(fractions.values()) < STALE else "zero_grad is called in the loop")
+
+
+def _moves(run: Run, optimizer: Optimizer) -> bool:
+    """Whether the optimizer ever changed a weight; accumulation before a first step may look like updates by hand."""
+    updates = [
+        track for track in run.tracks("update_ratio") if track.owner == ("optimizer", optimizer.id) and len(track)
+    ]
+    return not updates or any(bool((track.maximum != 0).any()) for track in updates)
 
 
 def _cleared(run: Run, optimizer: Optimizer) -> bool:

@@ -33,13 +33,25 @@ class Guessing(Detector):
             return
         if progress.function not in CLASSIFICATION | BINARY:
             return  # a regression that stays at the variance of its targets is underfitting
-        half = median(progress.levels[len(progress.levels) // 2 :])
-        relative = half / progress.chance
-        falling = progress.levels[-1] < half - SIGNIFICANT * progress.error
-        if relative < BELOW:
+        half = _second_half(progress)
+        if half / progress.chance < BELOW:
             yield RuledOut(self.slug, f"the loss {progress.end:.3g} lies below the chance level {progress.chance:.3g}")
-        elif relative <= ABOVE and not falling and not _better_than_luck(run, progress):
+        elif at_chance(run, progress):
             yield _finding(run, progress, half)
+
+
+def at_chance(run: Run, progress: Progress) -> bool:
+    """The loss of a classification stays at chance level, and its accuracy, where known, is no better than luck."""
+    if progress.chance is None or progress.rows < FEWEST_STEPS or progress.function not in CLASSIFICATION | BINARY:
+        return False
+    half = _second_half(progress)
+    falling = progress.levels[-1] < half - SIGNIFICANT * progress.error
+    near = BELOW <= half / progress.chance <= ABOVE
+    return near and not falling and not _better_than_luck(run, progress)
+
+
+def _second_half(progress: Progress) -> float:
+    return median(progress.levels[len(progress.levels) // 2 :])
 
 
 def _better_than_luck(run: Run, progress: Progress) -> bool:

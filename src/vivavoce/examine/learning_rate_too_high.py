@@ -40,8 +40,9 @@ class LearningRateTooHigh(Detector):
 
     slug = "learning-rate-too-high"
     question = 6
-    explains = ("exploding-gradients", "gradient-spikes", "non-finite", "dead-units", "saturated-units", "guessing",
-                "underfitting", "stopped-too-early", "oscillating-loss", "vanishing-gradients", "activation-scale", "class-ignored")  # fmt: skip
+    explains = ("exploding-gradients", "gradient-spikes", "non-finite", "dead-units", "saturated-units",
+                "guessing", "underfitting", "stopped-too-early", "oscillating-loss", "vanishing-gradients",
+                "class-ignored", "label-noise", "capacity-too-small")  # fmt: skip
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Large updates and harm together; either alone is not enough."""
@@ -102,7 +103,7 @@ def _harm(run: Run, progress: Progress | None, largest: float) -> tuple[str, Sev
     course = f"from {progress.start:.3g} to {progress.end:.3g}"
     if progress.rose and largest >= SUSPECT:
         return f"the loss rose {course}", "critical"
-    if largest >= LARGE and not progress.learned and progress.had_room:
+    if largest >= LARGE and not progress.learned and progress.had_room and not progress.falling:
         return f"the loss did not fall below what it takes to show learning ({course})", "critical"
     if largest >= LARGE and progress.remaining > POOR and progress.early_peak > JUMP * progress.start:
         return (

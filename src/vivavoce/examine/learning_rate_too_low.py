@@ -28,7 +28,8 @@ class LearningRateTooLow(Detector):
 
     slug = "learning-rate-too-low"
     question = 6
-    explains = ("guessing", "underfitting", "stopped-too-early", "class-ignored")
+    explains = ("guessing", "underfitting", "stopped-too-early", "class-ignored", "label-noise",
+                "capacity-too-small", "batch-too-large")  # fmt: skip
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Small updates and little progress together; fine-tuning that learns and converged runs lack the second."""

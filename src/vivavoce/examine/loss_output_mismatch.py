@@ -31,7 +31,8 @@ class LossOutputMismatch(Detector):
     slug = "loss-output-mismatch"
     question = 2
     explains = ("guessing", "underfitting", "stopped-too-early", "learning-rate-too-low", "vanishing-gradients",
-                "saturated-units", "no-gradient", "class-ignored", "overfitting", "output-range")  # fmt: skip
+                "saturated-units", "no-gradient", "class-ignored", "overfitting", "output-range", "label-noise",
+                "capacity-too-small")  # fmt: skip
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Judge by the last operation before each loss function that is called in training."""

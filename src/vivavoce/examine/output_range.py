@@ -29,8 +29,8 @@ class OutputRange(Detector):
 
     slug = "output-range"
     question = 2
-    explains = ("underfitting", "guessing", "saturated-units", "dead-units", "vanishing-gradients", "stopped-too-early",
-                "learning-rate-too-low")  # fmt: skip
+    explains = ("underfitting", "guessing", "saturated-units", "dead-units", "vanishing-gradients",
+                "stopped-too-early", "learning-rate-too-low", "label-noise", "capacity-too-small")  # fmt: skip
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Compare the range of the last operation with the extremes of the recorded targets."""

@@ -19,6 +19,8 @@ RISE_OF_START = 0.02  # fraction of the first validation loss: 0.010 to 0.012 is
 SIGNIFICANT = 3.0  # standard errors of the difference, from the passes' own noise
 HEART_TRAIN = 0.1  # fraction of chance level: the training data are learned by heart …
 HEART_VALIDATION = 0.6  # … while the validation loss is still this near chance level
+FEWEST_PASSES = 1  # validation passes: what was learned by heart shows in one
+RISING_PASSES = 3  # passes before a rise is believed
 CONFIDENCE_ONLY = 0.01  # accuracy that the decisions may have lost since the best loss, and still count as no worse
 
 
@@ -32,7 +34,7 @@ class Overfitting(Detector):
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Needs validation passes with the same loss function as the training."""
         progress = Progress.of(run)
-        validation = validation_of(run, progress) if progress else None
+        validation = validation_of(run, progress, FEWEST_PASSES) if progress else None
         if progress is None or validation is None or progress.players > 1:
             return
         rise = validation.end - validation.lowest
@@ -44,6 +46,8 @@ class Overfitting(Detector):
 
 
 def _rose(validation: Validation) -> bool:
+    if len(validation.losses) < RISING_PASSES:
+        return False
     rise = validation.end - validation.lowest
     enough = max(RISE * abs(validation.lowest), RISE_OF_START * abs(float(validation.losses[0])))
     lasting = validation.best <= len(validation.losses) - 1 - validation.end_passes

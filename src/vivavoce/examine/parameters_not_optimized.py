@@ -31,7 +31,8 @@ class ParametersNotOptimized(Detector):
     slug = "parameters-not-optimized"
     question = 2
     explains = ("no-gradient", "guessing", "underfitting", "learning-rate-too-low", "vanishing-gradients",
-                "stopped-too-early", "class-ignored", "overfitting")  # fmt: skip
+                "stopped-too-early", "class-ignored", "overfitting", "label-noise", "capacity-too-small",
+                "batch-too-large")  # fmt: skip
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Look at models of which nothing is held, then at models held in part."""

@@ -93,6 +93,11 @@ class Progress:
         return fall > LEARNED * abs(self.reference) and fall > SIGNIFICANT * self.error
 
     @property
+    def falling(self) -> bool:
+        """The loss falls steadily over the whole run: what has not been learned yet may still be."""
+        return self.trend().z < -SIGNIFICANT and self.end < self.start - SIGNIFICANT * self.error
+
+    @property
     def remaining(self) -> float:
         """The fraction of the reference that is left at the end; NaN where that means nothing."""
         if not self.bounded or self.reference <= 0:

@@ -20,7 +20,8 @@ class SaturatedUnits(Detector):
 
     slug = "saturated-units"
     question = 5
-    explains = ("guessing", "vanishing-gradients", "underfitting", "learning-rate-too-low", "class-ignored")
+    explains = ("guessing", "vanishing-gradients", "underfitting", "learning-rate-too-low", "class-ignored",
+                "label-noise", "capacity-too-small")  # fmt: skip
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Saturation that the training brought about while it learned is a result, not a fault."""

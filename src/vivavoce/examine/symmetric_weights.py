@@ -1,4 +1,4 @@
-"""symmetric-weights: layers that start at zero, so that all their units compute the same."""
+"""symmetric-weights: layers whose units start identical, so that they all compute the same for ever."""
 
 from __future__ import annotations
 
@@ -9,37 +9,70 @@ import numpy as np
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
 from vivavoce.examine.progress import Progress
-from vivavoce.examine.reading import Weights, layer_of, main_optimizer, some, weights_of, where
+from vivavoce.examine.reading import Weights, layer_of, main_optimizer, optimizer_track, some, weights_of, where
+from vivavoce.record.entities import Optimizer, Parameter
 from vivavoce.record.run import Run
 
 EARLIEST = 5  # step of the first sample: weights that are still zero then have not moved at all
 FEWEST = 2  # weight matrices that start at zero: a single one (the last of a residual block, say) is a known trick
+SAME = 0.999  # fraction of a weight's units that equal the first one
+LATE = 10  # step: one step is enough to tell units apart, so what is equal later stays so
+LAYERS = frozenset({"Linear", "Conv1d", "Conv2d", "Conv3d", "RNN", "GRU", "LSTM", "Bilinear"})
 
 
 class SymmetricWeights(Detector):
-    """Two or more weight matrices are zero at the first step, and the network does not learn."""
+    """Hidden layers whose units are still equal after some steps, or several weights that start at zero and teach nothing."""
 
     slug = "symmetric-weights"
     question = 2
     explains = ("guessing", "dead-units", "vanishing-gradients", "no-gradient", "underfitting", "learning-rate-too-low",
-                "learning-rate-too-high", "class-ignored", "stopped-too-early")  # fmt: skip
+                "learning-rate-too-high", "class-ignored", "stopped-too-early", "activation-scale", "capacity-too-small",
+                "label-noise", "saturated-units", "oscillating-loss")  # fmt: skip
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
-        """Only zero weights can be told from norms; equal but non-zero ones need the weights themselves."""
+        """Equal units that move are proof; zero weights need harm beside them."""
         optimizer = main_optimizer(run)
         weights = weights_of(run, optimizer) if optimizer else None
-        if weights is None or int(weights.steps[0]) > EARLIEST:
+        equal = _equal(run, optimizer) if optimizer else []
+        progress = Progress.of(run)
+        if equal and progress is not None:
+            yield _finding(run, [layer_of(p) for p in equal], "still have only equal units", LATE)
+            return
+        if weights is None or int(weights.steps[0]) > EARLIEST or progress is None:
             return
         zero = [p for p, norm in zip(weights.parameters, weights.weight[0], strict=True) if norm == 0]
-        progress = Progress.of(run)
-        if len(zero) < FEWEST or progress is None:
-            if not zero:
-                yield RuledOut(self.slug, f"the weights start with norms from {np.min(weights.weight[0]):.2g}")
-        elif not progress.learned and progress.had_room:
-            yield _finding(run, weights, [layer_of(p) for p in zero])
+        if len(zero) >= FEWEST and not progress.learned and progress.had_room and _stuck(progress):
+            yield _finding(run, [layer_of(p) for p in zero], "are all zero at the first step", int(weights.steps[0]))
+        elif not zero:
+            yield RuledOut(self.slug, _range(weights))
 
 
-def _finding(run: Run, weights: Weights, layers: list[str]) -> Finding:
+def _stuck(progress: Progress) -> bool:
+    return progress.bounded or progress.end >= progress.start - progress.error
+
+
+def _range(weights: Weights) -> str:
+    return f"the weights start with norms from {np.min(weights.weight[0]):.2g}, no two units equal"
+
+
+def _equal(run: Run, optimizer: Optimizer) -> list[Parameter]:
+    """Weights of hidden layers that move and whose units are equal at the last sample."""
+    track = optimizer_track(run, "equal_units", optimizer)
+    updates = optimizer_track(run, "update_ratio", optimizer)
+    if track is None or updates is None or not len(track) or int(track.steps[-1]) < LATE:
+        return []
+    found = []
+    for i, id in enumerate(track.columns):
+        parameter = run.parameters.get(int(id))
+        if parameter is None or parameter.module_class not in LAYERS or not track.mean[-1, i] >= SAME:
+            continue
+        moved = updates.columns.count(id) and bool((updates.maximum[:, updates.columns.index(id)] > 0).any())
+        if moved:
+            found.append(parameter)
+    return found
+
+
+def _finding(run: Run, layers: list[str], how: str, step: int) -> Finding:
     return Finding(
         slug=SymmetricWeights.slug,
         severity="critical",
@@ -47,16 +80,14 @@ def _finding(run: Run, weights: Weights, layers: list[str]) -> Finding:
         question=SymmetricWeights.question,
         title="Units start identical and stay identical",
         why=(
-            f"{len(layers)} of {len(weights.parameters)} weight matrices are all zero at the first step ({some(layers)}): their units "
-            f"compute the same and receive the same gradient, or none, so they never become different."
+            f"{len(layers)} weight matrices ({some(layers)}) {how}: their units compute the same and receive the same gradient, or none, "
+            f"so they never become different, and a layer of many units works like one of one."
         ),
-        where=where(None, layer=layers[0], first_step=int(weights.steps[0]), last_step=run.steps),
+        where=where(None, layer=layers[0], first_step=step, last_step=run.steps),
         evidence=(
-            Evidence(
-                "weight matrices that start at zero", float(len(layers)), "count", float(FEWEST), "one may be meant"
-            ),
+            Evidence("weight matrices with equal units", float(len(layers)), "count", 0.0, "one that starts at zero may be meant"),
         ),
         remedies=(
             Remedy("he-initialisation", "start from small random weights", "nn.init.kaiming_normal_(layer.weight)"),
         ),
-    )
+    )  # fmt: skip

@@ -20,7 +20,8 @@ class TargetBroadcast(Detector):
 
     slug = "target-broadcast"
     question = 2
-    explains = ("guessing", "underfitting", "stopped-too-early", "overfitting", "learning-rate-too-low")
+    explains = ("guessing", "underfitting", "stopped-too-early", "overfitting", "learning-rate-too-low",
+                "label-noise", "capacity-too-small")  # fmt: skip
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Compare the shapes that each regression loss was given in training."""

@@ -28,7 +28,7 @@ class Underfitting(Detector):
 
     slug = "underfitting"
     question = 9
-    explains = ("guessing", "capacity-too-small", "class-ignored")
+    explains = ("guessing", "capacity-too-small", "class-ignored", "label-noise")  # fmt: skip
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Noise in the data looks the same from outside: without a limit in sight it is at most a note."""
@@ -40,7 +40,7 @@ class Underfitting(Detector):
             yield RuledOut(self.slug, f"the training loss fell to {left:.0%} of chance level")
         elif left > WORSE_THAN_CHANCE or progress.rose or not _flat(progress) or not _moving(run):
             return
-        elif limit := _limit(run, progress):
+        elif limit := limit_of(run):
             yield _finding(progress, left, limit, 0.8)
         elif progress.function in SQUARED and left > POOR:
             yield _finding(progress, left, "it predicts little more than the mean", 0.7)
@@ -61,7 +61,7 @@ def _moving(run: Run) -> bool:
     return weights is None or median(weights.typical_update) > MOVING
 
 
-def _limit(run: Run, progress: Progress) -> str:
+def limit_of(run: Run) -> str:
     """What in the set-up keeps the loss up, in words; "" where nothing is seen."""
     optimizer = main_optimizer(run)
     if optimizer is not None and optimizer.class_name != "AdamW":

@@ -58,8 +58,8 @@ class Validation:
         return self.noise * math.sqrt(math.pi / 2 * (1 / self.end_passes + 1 / 3))
 
 
-def validation_of(run: Run, progress: Progress) -> Validation | None:
-    """The validation passes with the training's loss function; None where there are fewer than `FEWEST_PASSES`."""
+def validation_of(run: Run, progress: Progress, fewest: int = FEWEST_PASSES) -> Validation | None:
+    """The validation passes with the training's loss function; None where there are fewer than `fewest`."""
     passes: dict[int, int] = {}
     for track in run.tracks("val/loss"):
         site = run.losses.get(track.owner[1]) if track.owner else None
@@ -71,10 +71,19 @@ def validation_of(run: Run, progress: Progress) -> Validation | None:
     owner = ("loss", site.id)
     losses = run.series("val/loss", owner, "loss")
     keep = np.isfinite(losses.mean)
-    if int(keep.sum()) < FEWEST_PASSES:
+    if int(keep.sum()) < fewest:
         return None
     accuracy = run.series("val/loss", owner, "accuracy").mean
     values = losses.mean[keep]
     accuracy = accuracy[keep] if len(accuracy) == len(keep) else np.full(len(values), np.nan)
     comparable = site.reduction == "mean" == (progress.loss.reduction if progress.loss else "")
-    return Validation(site, losses.steps[keep], values, accuracy, stream_noise(values), comparable)
+    noise = max(stream_noise(values), _batch_error(run, owner) if len(values) < FEWEST_PASSES else 0.0)
+    return Validation(site, losses.steps[keep], values, accuracy, noise, comparable)
+
+
+def _batch_error(run: Run, owner: tuple[str, int]) -> float:
+    """Standard error of a pass's mean, from the deviation of its batches: where there are too few passes to compare."""
+    deviation, batches = (run.series("val/loss", owner, name).finite.mean for name in ("deviation", "batches"))
+    if not len(deviation) or not len(batches) or not batches.min() > 1:
+        return 0.0
+    return median(deviation) / math.sqrt(float(np.median(batches)))

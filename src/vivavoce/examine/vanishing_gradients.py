@@ -26,7 +26,8 @@ class VanishingGradients(Detector):
 
     slug = "vanishing-gradients"
     question = 5
-    explains = ("guessing", "learning-rate-too-low", "underfitting", "stopped-too-early", "class-ignored")
+    explains = ("guessing", "learning-rate-too-low", "underfitting", "stopped-too-early", "class-ignored",
+                "label-noise", "capacity-too-small", "batch-too-large")  # fmt: skip
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Compare the layers with one another, never with an absolute size."""

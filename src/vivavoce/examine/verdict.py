@@ -53,7 +53,7 @@ class Verdict:
 def examine(run: Run, detectors: Sequence[type[Detector]] = DETECTORS) -> Verdict:
     """Examine a run with `detectors`, listed causes before symptoms. Never raises: a detector's fault is reported."""
     found, ruled_out, faults = _collect(run, detectors)
-    found += preflight.findings(run, found)
+    found = preflight.revised(run, found)
     findings = _ordered(_folded(found, detectors), detectors)
     findings = tuple(finding.with_(ruled_out=_rivals(finding, ruled_out, detectors)) for finding in findings)
     outcome, reason = _outcome(run, findings, faults)

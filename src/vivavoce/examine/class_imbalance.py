@@ -1,0 +1,67 @@
+"""class-imbalance: some classes are so rare that the loss gains nothing by predicting them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vivavoce.examine.class_ignored import late_counts
+from vivavoce.examine.detector import Detector
+from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
+from vivavoce.examine.progress import Progress
+from vivavoce.examine.reading import some, where
+from vivavoce.record.run import Run
+
+RATIO = 10.0  # commonest over rarest class (SageMaker Debugger: 10)
+SEEN = 20  # targets of the rare class in the batches looked at
+MISSED = 0.25  # predictions of it over targets of it: below, the network passes it over
+MOST_CLASSES = 200
+
+
+class ClassImbalance(Detector):
+    """A class at least ten times rarer than the commonest is predicted far less often than it occurs."""
+
+    slug = "class-imbalance"
+    question = 7
+    explains = ("class-ignored",)
+
+    def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
+        """Rare classes that are predicted as often as they occur are no fault."""
+        progress = Progress.of(run)
+        counts = late_counts(run, progress) if progress is not None else None
+        if progress is None or counts is None or len(counts[0]) > MOST_CLASSES:
+            return
+        names, targets, predictions = counts
+        seen = targets >= SEEN
+        if seen.sum() < 2:
+            return
+        ratio = float(targets.max() / targets[seen].min())
+        rare = seen & (targets * RATIO <= targets.max()) & (predictions < MISSED * targets)
+        if rare.any():
+            missed = [names[i] for i in rare.nonzero()[0]]
+            yield _finding(progress, missed, ratio, float(targets[rare].sum()), float(predictions[rare].sum()))
+        else:
+            yield RuledOut(self.slug, f"the commonest class is {ratio:.1f} × as frequent as the rarest seen")
+
+
+def _finding(progress: Progress, missed: list[str], ratio: float, targets: float, predictions: float) -> Finding:
+    return Finding(
+        slug=ClassImbalance.slug,
+        severity="warning",
+        confidence=0.8,
+        question=ClassImbalance.question,
+        title="Some classes are much rarer than others",
+        why=(
+            f"The commonest class is {ratio:,.0f} × as frequent as class {some(missed)}, which the network predicted {predictions:,.0f} "
+            f"times in the second half of the run although it was the target {targets:,.0f} times: a good score hides it."
+        ),
+        where=where(progress.loss.site if progress.loss else None, first_step=1, last_step=progress.last_step),
+        evidence=(
+            Evidence("commonest over rarest class", ratio, "×", RATIO, "SageMaker Debugger: 10"),
+            Evidence("predictions of rare classes over their targets", predictions / targets, "fraction", MISSED, "a quarter"),
+        ),
+        remedies=(
+            Remedy("class-weights", "weigh the classes by the inverse of their frequency",
+                   "F.cross_entropy(logits, target, weight=counts.sum() / (len(counts) * counts))  # pos_weight for binary"),
+            Remedy("balanced-sampler", "draw rare classes more often", "WeightedRandomSampler(1 / counts[target], len(target))"),
+        ),
+    )  # fmt: skip

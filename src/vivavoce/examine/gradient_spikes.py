@@ -1,0 +1,94 @@
+"""gradient-spikes: single steps with gradients far out of the ordinary, after which the loss is worse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vivavoce.examine.detector import Detector
+from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
+from vivavoce.examine.progress import Progress
+from vivavoce.examine.reading import Norms, at, main_optimizer, unclipped_norms, where
+from vivavoce.measure.robust import weighted_quantile
+from vivavoce.record.entities import Optimizer
+from vivavoce.record.run import Run
+
+SPIKE = 20.0  # times the running median; ZClip's z > 2.5 and SPAM's g²/v > 5,000 (a factor of 70) lie on either side
+WINDOW = 50  # rows of the running median
+WARM_UP = 20  # rows: the start is out of the ordinary anyway
+HURT = 3.0  # standard deviations that the loss level after a spike must exceed the one before
+ROWS = 5  # of the loss on either side of a spike
+GENTLE_QUANTILE = 0.95  # of the run's own norms: the threshold that the remedy names
+
+
+class GradientSpikes(Detector):
+    """Spikes of the norm that raised the loss. Spikes that the training shrugs off are no fault."""
+
+    slug = "gradient-spikes"
+    question = 5
+    explains = ("oscillating-loss",)
+
+    def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
+        """Clipped spikes do no harm; the loss decides."""
+        optimizer, progress = main_optimizer(run), Progress.of(run)
+        if optimizer is None or progress is None or progress.players > 1 or run.clips:
+            return
+        norms = unclipped_norms(run, optimizer)
+        steps, factors = spikes(norms)
+        if not len(norms.steps):
+            return
+        harmful = [i for i, step in enumerate(steps) if _hurt(run, int(step), progress)]
+        if len(harmful) and progress.bounded and progress.end > 1.25 * progress.best:
+            yield _finding(optimizer, progress, steps[harmful], factors[harmful], norms)
+        elif len(norms.steps) > WARM_UP:
+            yield RuledOut(self.slug, f"{len(steps)} steps had more than {SPIKE:g} × the median norm")
+
+
+def spikes(norms: Norms) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Steps whose norm exceeds `SPIKE` times the median of the rows before, and by what factor."""
+    steps, factors = [], []
+    typical = norms.typical
+    for i in range(WARM_UP, len(typical)):
+        level = float(np.median(typical[max(0, i - WINDOW) : i]))
+        if level > 0 and np.isfinite(norms.peak[i]) and norms.peak[i] > SPIKE * level:
+            steps.append(int(norms.steps[i]))
+            factors.append(float(norms.peak[i]) / level)
+    return np.array(steps, dtype=np.int64), np.array(factors)
+
+
+def _hurt(run: Run, step: int, progress: Progress) -> bool:
+    loss = run.train_loss.finite
+    before, after = loss.mean[loss.steps < step][-ROWS:], loss.mean[loss.steps > step][:ROWS]
+    if len(before) < ROWS or len(after) < ROWS:
+        return False
+    return float(np.median(after) - np.median(before)) > HURT * max(progress.noise, 1e-12)
+
+
+def _finding(
+    optimizer: Optimizer, progress: Progress, steps: NDArray[np.int64], factors: NDArray[np.float64], norms: Norms
+) -> Finding:
+    threshold = weighted_quantile(norms.typical, np.ones(len(norms.steps), np.int64), GENTLE_QUANTILE)
+    return Finding(
+        slug=GradientSpikes.slug,
+        severity="warning",
+        confidence=0.75,
+        question=GradientSpikes.question,
+        title="Single steps have gradients far out of the ordinary",
+        why=(
+            f"At {len(steps)} steps, first at {steps[0]:,}, the gradient was up to {factors.max():,.0f} × its usual norm, and the loss was "
+            f"higher after them; it ended at {progress.end:.3g} after a best of {progress.best:.3g}."
+        ),
+        where=where(optimizer.step_site, first_step=int(steps[0]), last_step=int(steps[-1])),
+        evidence=(
+            Evidence("largest spike", float(factors.max()), "× the median", SPIKE, "ZClip: z > 2.5; SPAM: × 70"),
+        ),
+        remedies=(
+            Remedy(
+                "clip-norm",
+                "clip the gradient's norm",
+                f"torch.nn.utils.clip_grad_norm_(model.parameters(), {threshold:.2g})  # before {at(optimizer.step_site)}",
+            ),
+        ),
+    )

@@ -1,0 +1,184 @@
+"""label-noise: labels that have nothing to do with their inputs, a part of them or all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from vivavoce.examine.detector import Detector
+from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut, Severity
+from vivavoce.examine.guessing import at_chance
+from vivavoce.examine.progress import BINARY, CLASSIFICATION, Progress
+from vivavoce.examine.reading import NO_GRADIENT, main_optimizer, optimizer_track, weights_of, where
+from vivavoce.examine.underfitting import limit_of
+from vivavoce.examine.validation import Validation, validation_of
+from vivavoce.measure.robust import median
+from vivavoce.record.run import Run
+
+FEWEST_ERRORS = 12.0  # wrong examples of the later half: the mean rank of fewer is too uncertain
+HONEST_RANK = 0.2  # mean rank of the label among the other classes where the errors are honest; measured: 0.03 … 0.15
+RANK_SD = 0.3  # standard deviation of a rank that is uniform in [0, 1]
+CERTAIN = 3.0  # standard errors above `HONEST_RANK`
+LEAST_WRONG = 0.08  # fraction of wrong examples that is worth a word
+SURE_SHARE = (
+    0.4  # errors among the surer half over all errors, both as rates: 1 where sureness says nothing; honest: 0.1 … 0.3
+)
+SKILL = 0.25  # accuracy above that of the commonest class, as a fraction of what is left: the network knows something
+WORTHLESS = 0.98  # fraction of chance level: a best validation loss above it says that nothing carries over
+BY_HEART = 0.85  # fraction of chance level that the training loss fell below meanwhile
+FEWEST_STEPS = 100  # steps before anything is said of a network that stays at chance level
+MOVING = 3e-4  # ‖Δw‖/‖w‖: the network moves, so that a loss at chance level is not for want of steps
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """The wrong examples of the later half: their share, the mean rank of their labels, and of how many errors."""
+
+    wrong: float
+    rank: float
+    sure: float  # errors among the surer half of each batch
+    errors: float
+
+    @property
+    def z(self) -> float:
+        """Standard errors by which the rank lies above that of honest errors."""
+        return (self.rank - HONEST_RANK) / (RANK_SD / math.sqrt(max(1.0, self.errors)))
+
+
+class LabelNoise(Detector):
+    """Errors whose labels are any class, not the runner-up; or training that carries nothing over; or nothing to learn."""
+
+    slug = "label-noise"
+    question = 7
+    explains = ("guessing", "overfitting", "underfitting", "stopped-too-early", "stopped-too-late", "class-ignored",
+                "capacity-too-small")  # fmt: skip
+
+    def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
+        """From the strongest evidence to the weakest."""
+        progress = Progress.of(run)
+        if progress is None or progress.loss is None or progress.function not in CLASSIFICATION | BINARY:
+            return
+        doubt, validation = doubt_of(run, progress), validation_of(run, progress)
+        if doubt is not None and progress.learned and _noisy(doubt):
+            yield _partly(run, progress, doubt)
+        elif validation is not None and _carries_nothing(progress, validation):
+            yield _all_wrong(progress, validation)
+        elif at_chance(run, progress) and run.steps >= FEWEST_STEPS and _works(run):
+            yield _unrelated(progress)
+        elif doubt is not None and progress.learned:
+            yield RuledOut(
+                self.slug, f"the labels of wrong examples rank {doubt.rank:.2f} among the other classes (any: 0.5)"
+            )
+
+
+def doubt_of(run: Run, progress: Progress) -> Doubt | None:
+    """The wrong examples of the later half of the run; None where too few were looked at."""
+    if progress.loss is None:
+        return None
+    for track in run.tracks("label_doubt"):
+        if track.owner != ("loss", progress.loss.id):
+            continue
+        late = track.steps > run.steps // 2
+        if late.sum() < 3:  # the samples get rarer: the last ones then
+            late = np.arange(len(track)) >= len(track) // 2
+        rank, sure, examples, errors = (track.mean[late, i] for i in range(1, 5))
+        counted = float(np.nansum(errors))
+        if counted < FEWEST_ERRORS:
+            return None
+        known = np.isfinite(rank) & (errors > 0)
+        mean_rank = float(np.average(rank[known], weights=errors[known])) if known.any() else math.nan
+        return Doubt(
+            counted / float(np.nansum(examples)), mean_rank, float(np.average(sure, weights=examples)), counted
+        )
+    return None
+
+
+def _noisy(doubt: Doubt) -> bool:
+    flat = doubt.sure > SURE_SHARE * doubt.wrong
+    return doubt.z > CERTAIN and flat and LEAST_WRONG < doubt.wrong < 1 - SKILL
+
+
+def _carries_nothing(progress: Progress, validation: Validation) -> bool:
+    """The training loss fell well below chance level, the validation loss never did."""
+    chance = progress.chance if validation.comparable else None
+    if chance is None or validation.site.function not in CLASSIFICATION | BINARY:
+        return False
+    return progress.end < BY_HEART * chance and float(validation.losses.min()) > WORTHLESS * chance
+
+
+def _works(run: Run) -> bool:
+    """The network moves, every weight receives gradients, and its input varies: it could learn if there were something."""
+    optimizer = main_optimizer(run)
+    weights = weights_of(run, optimizer) if optimizer else None
+    track = optimizer_track(run, "gradient_norm", optimizer) if optimizer else None
+    if weights is None or track is None or not median(weights.typical_update) > MOVING or limit_of(run):
+        return False
+    return bool((track.maximum[-1] != NO_GRADIENT).all() and (track.maximum > 0).any(axis=0).all())
+
+
+def _partly(run: Run, progress: Progress, doubt: Doubt) -> Finding:
+    return _finding(
+        progress,
+        "warning",
+        0.85 if doubt.z > 2 * CERTAIN else 0.75,
+        (
+            f"{doubt.wrong:.0%} of the training examples looked at in the second half are wrong, and their labels are no near misses: "
+            f"they rank {doubt.rank:.2f} among the other classes (0 the runner-up, 0.5 any class), {doubt.sure:.0%} of the ones that "
+            f"the network is surest of are wrong, too. Labels drawn at random look like this."
+        ),
+        (
+            Evidence("mean rank of the labels of wrong examples", doubt.rank, "0 … 1", HONEST_RANK, "honest errors: the runner-up"),
+            Evidence("wrong among the surer half", doubt.sure, "fraction", SURE_SHARE * doubt.wrong, "honest errors: unsure"),
+        ),
+    )  # fmt: skip
+
+
+def _all_wrong(progress: Progress, validation: Validation) -> Finding:
+    best = float(validation.losses.min())
+    return _finding(
+        progress,
+        "critical",
+        0.8,
+        (
+            f"The training loss fell to {progress.end:.3g}, but the validation loss never came below {best:.3g}, what a constant "
+            f"prediction gives ({progress.chance:.3g}): nothing of what is learned holds for other examples. The labels have "
+            f"little to do with the inputs."
+        ),
+        (Evidence("best validation loss", best, "", progress.chance, "chance level"),),
+    )
+
+
+def _unrelated(progress: Progress) -> Finding:
+    return _finding(
+        progress,
+        "critical",
+        0.72,
+        (
+            f"The network moves and receives gradients, yet the loss stays at {progress.end:.3g}, what a constant prediction gives "
+            f"({progress.chance:.3g}): the labels have nothing to do with the inputs (shuffled apart?), or the inputs tell nothing."
+        ),
+        (Evidence("loss", progress.end, "", progress.chance, "chance level"),),
+    )
+
+
+def _finding(
+    progress: Progress, severity: Severity, confidence: float, why: str, evidence: tuple[Evidence, ...]
+) -> Finding:
+    return Finding(
+        slug=LabelNoise.slug,
+        severity=severity,
+        confidence=confidence,
+        question=LabelNoise.question,
+        title="Some labels look wrong",
+        why=why,
+        where=where(progress.loss.site if progress.loss else None, first_step=1, last_step=progress.last_step),
+        evidence=evidence,
+        remedies=(
+            Remedy("check-labels", "check that inputs and labels belong together", "print(x[:4], y[:4])  # after loading and shuffling"),
+            Remedy("list-suspects", "look at confident errors on held-out folds", "viva lab confusion predictions.csv"),
+            Remedy("label-smoothing", "a loss that trusts labels less", "F.cross_entropy(logits, target, label_smoothing=0.1)"),
+        ),
+    )  # fmt: skip

@@ -1,0 +1,124 @@
+"""train-eval-mismatch: batch normalisation works with other statistics in evaluation than in training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from vivavoce.examine.detector import Detector
+from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
+from vivavoce.examine.reading import where
+from vivavoce.measure.robust import median
+from vivavoce.record.entities import Module
+from vivavoce.record.run import Run
+from vivavoce.record.tracks import Track
+
+SHIFT = 1.0  # deviations between the batch's mean and the one kept: healthy batches of 8 and more lie below 0.5
+SCALE = 4.0  # times between the variances: healthy batches lie below 2
+FEWEST_SAMPLES = 4  # sampled steps, and as many later ones that must agree
+LATE = 0.5  # of the run: before, the kept statistics are still on their way
+BURST = 5.0  # forwards in training mode without a backward call between two samples
+BURST_SHARE = 0.1  # of the forwards of the run that came in bursts
+USUAL_SPAN = 0.25  # quantile of the forwards for each backward call that counts as usual
+
+
+class TrainEvalMismatch(Detector):
+    """The kept statistics stay far from those of the batches, or the network was evaluated in training mode."""
+
+    slug = "train-eval-mismatch"
+    question = 9
+    explains = ("overfitting", "stopped-too-late")
+
+    def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
+        """Judge the layer that is furthest off, then the counts of forwards in training mode."""
+        worst = _worst(run)
+        extra = _extra_forwards(run)
+        if worst is not None and (worst[1] > SHIFT or worst[2] > SCALE):
+            yield _stale(run, *worst)
+        elif extra is not None and extra[0] > BURST_SHARE:
+            yield _evaluated_in_training(run, *extra)
+        elif worst is not None:
+            yield RuledOut(self.slug, f"batch and kept statistics differ by {worst[1]:.2g} deviations at most")
+
+
+def _worst(run: Run) -> tuple[Module, float, float] | None:
+    """The normalisation with the largest lasting difference: (module, shift, scale)."""
+    found = []
+    scales = {track.owner: track for track in run.tracks("norm_scale")}
+    for track in run.tracks("norm_shift"):
+        scale = scales.get(track.owner)
+        late = track.steps > LATE * run.steps
+        if scale is None or scale.columns != track.columns or len(scale) != len(track):
+            continue
+        if len(track) < FEWEST_SAMPLES or int(late.sum()) < FEWEST_SAMPLES // 2:
+            continue
+        for i, id in enumerate(track.columns):
+            if int(id) in run.modules:
+                found.append((run.modules[int(id)], median(track.mean[late, i]), median(scale.mean[late, i])))
+    return max(found, key=lambda item: max(item[1] / SHIFT, item[2] / SCALE), default=None)
+
+
+def _extra_forwards(run: Run) -> tuple[float, float] | None:
+    """(share of the forwards in training mode that no backward call explains, the largest burst); None if unknown."""
+    calls = [track for track in run.tracks("train/loss") if len(track)]
+    tracks = [track for track in run.tracks("norm_forwards") if len(track) >= FEWEST_SAMPLES]
+    if not calls or not tracks:
+        return None
+    return max((_bursts(track, calls) for track in tracks), key=lambda pair: pair[0])
+
+
+def _bursts(track: Track, calls: list[Track]) -> tuple[float, float]:
+    forwards = np.diff(track.mean[:, 0])
+    until = np.array([sum(int(c.counts[c.steps <= step].sum()) for c in calls) for step in track.steps])
+    backwards = np.diff(until.astype(np.float64))
+    keep = (backwards > 0) & (forwards >= 0)
+    if keep.sum() < FEWEST_SAMPLES - 1:
+        return 0.0, 0.0
+    rate = forwards[keep] / backwards[keep]
+    usual = float(np.quantile(rate, USUAL_SPAN))
+    excess = forwards[keep] - np.ceil(usual) * (backwards[keep] + 1)
+    burst = excess[excess > BURST]
+    return float(burst.sum() / max(1.0, forwards[keep].sum())), float(burst.max(initial=0.0))
+
+
+def _stale(run: Run, module: Module, shift: float, scale: float) -> Finding:
+    return Finding(
+        slug=TrainEvalMismatch.slug,
+        severity="warning",
+        confidence=0.88,
+        question=TrainEvalMismatch.question,
+        title="The network behaves differently in training and evaluation mode",
+        why=(
+            f"In {module.name} the mean of a training batch lies {shift:.2g} deviations from the running mean that evaluation uses, "
+            f"and its variance is {scale:.2g} × off: model.eval() computes something else than what was trained."
+        ),
+        where=where(module.site, layer=module.name, first_step=int(LATE * run.steps), last_step=run.steps),
+        evidence=(
+            Evidence("batch mean − running mean", shift, "deviations", SHIFT, "healthy batches of 8 and more: below 0.5"),
+            Evidence("batch variance / running variance", scale, "×", SCALE, "healthy: below 2"),
+        ),
+        remedies=(
+            Remedy("momentum", "let the running statistics follow", "nn.BatchNorm1d(width, momentum=0.1)"),
+            Remedy("layer-norm", "or a normalisation that keeps none", "nn.LayerNorm(width), nn.GroupNorm(8, width)"),
+        ),
+    )  # fmt: skip
+
+
+def _evaluated_in_training(run: Run, share: float, burst: float) -> Finding:
+    return Finding(
+        slug=TrainEvalMismatch.slug,
+        severity="warning",
+        confidence=0.85,
+        question=TrainEvalMismatch.question,
+        title="The network is evaluated in training mode",
+        why=(
+            f"{share:.0%} of the forward passes in training mode were followed by no backward pass (up to {burst:,.0f} in a row): "
+            f"model.eval() is missing. Batch normalisation then judges each example by the batch it is in, and learns from it."
+        ),
+        where=where(None, first_step=1, last_step=run.steps),
+        evidence=(
+            Evidence("forwards in training mode without backward", share, "fraction", BURST_SHARE, "num_batches_tracked"),
+        ),
+        remedies=(Remedy("eval-mode", "evaluate in evaluation mode, and go back", "model.eval(); …; model.train()"),),
+    )  # fmt: skip
