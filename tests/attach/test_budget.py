@@ -48,7 +48,7 @@ class Simulation:
             self._advance(self.step_seconds, own=False)
             if alarm(self.step):
                 self.budget.alarm(self.step)
-                self.light_left = 0
+                self.light_left = min(self.light_left, self.budget.light_steps(self.step))
             if self.light_left > 0:
                 self.light_left -= 1
                 self.light += 1
