@@ -23,7 +23,11 @@ class Entry:
     input: str = ""
 
 
-LABS: dict[str, Entry] = {}
+LABS: dict[str, Entry] = {
+    "confusion": Entry(
+        7, "which classes a classifier confuses", "vivavoce.labs.confusion:Confusion", "predictions.csv"
+    ),
+}
 
 
 def load(name: str) -> type[Lab]:
