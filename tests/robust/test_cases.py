@@ -34,9 +34,9 @@ def test_case(name: str, seen: dict[str, dict[str, Any]]) -> None:
     assert line["detector_faults"] == []
     if line["expected"] is None:
         assert line["steps"] is None
-        assert line["verdict"] == "no-training"
+        assert line["verdict"] in (None, "no-training")
     elif line["expected"] == SOME:
         assert line["steps"] >= 1
-        assert line["verdict"] != "no-training"
+        assert line["verdict"] not in (None, "no-training")
     else:
         assert line["steps"] == line["expected"]

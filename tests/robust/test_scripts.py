@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -75,9 +77,8 @@ def test_two_runs_at_once(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(TRAINING + "train(200)")
     command = [sys.executable, "-m", "vivavoce", "run", "--dir", str(tmp_path / "runs"), str(script)]
-    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path) for _ in range(2)]
-    for process in processes:
-        _, said = process.communicate(timeout=280)
-        assert process.returncode == 0
-        assert "200 steps" in said
+    with contextlib.ExitStack() as stack:
+        start = partial(subprocess.Popen, command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+        outputs = [process.communicate(timeout=280) for process in [stack.enter_context(start()) for _ in range(2)]]
+    assert all("200 steps" in said for _, said in outputs)
     assert len(list((tmp_path / "runs").glob("*.db"))) == 2
