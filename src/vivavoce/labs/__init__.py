@@ -24,6 +24,15 @@ class Entry:
 
 
 LABS: dict[str, Entry] = {
+    "approximation": Entry(
+        4,
+        "the smallest hidden layer for an error, or the proof that there is none",
+        "vivavoce.labs.approximation:Approximation",
+        "EXPRESSION | points.csv",
+    ),
+    "descent": Entry(
+        6, "which batch size gets there first, and what it cannot reach", "vivavoce.labs.descent:Descent", "table.csv"
+    ),
     "confusion": Entry(
         7, "which classes a classifier confuses", "vivavoce.labs.confusion:Confusion", "predictions.csv"
     ),

@@ -113,6 +113,11 @@ def _for_curve(expression: Expression, context: Context, error: float) -> Result
     worst = max(breaks, key=lambda item: item.height, default=None)
     if worst is not None and (worst.kind == "pole" or worst.height / 2 > error):
         return _impossible(expression.text, function, worst, breaks, context, error)
+    if worst is not None:
+        raise LabError(
+            f"{expression.text} jumps by {worst.height:.6g} at x = {worst.left:.12g}: half of that is within the error asked "
+            f"for, and the smallest width is only known for continuous functions; give --error below {worst.height / 2:.6g}"
+        )
     try:
         smallest = smallest_relu_width(function, low, high, error)
     except ValueError as refused:
