@@ -90,6 +90,8 @@ class BackwardTap(Tap):
         loss = tensors if isinstance(tensors, Tensor) else tensors[0]
         if session.preflight is not None:
             session.preflight.backward_begins(loss)
+        if session.blackbox.capture is not None:
+            session.blackbox.backward_begins(loss)
         if session.light and self._lightly(loss):
             return
         started = now()
@@ -146,5 +148,6 @@ class BackwardTap(Tap):
                 session.look_closer()
             session.failures.loss(site.id, step, value, loss)
         elif site.surprising(value):
+            session.blackbox.arm()
             session.budget.alarm(session.step)
             session.look_closer()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,13 +13,14 @@ from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack,
 
 from vivavoce.attach import numbers
 from vivavoce.attach.generators import States
-from vivavoce.attach.rehearsal import Circumstances, Node, Rehearsal, Slot
+from vivavoce.attach.rehearsal import Circumstances, Node, Rehearsal, Slot, inputs_of, is_assignment
 from vivavoce.attach.structures import mapped, tensors_in
 from vivavoce.attach.twin import NotRepeatableError, Twin
 
 if TYPE_CHECKING:
     from vivavoce.attach.session import Session
 
+DRAWING = ("rand", "normal", "bernoulli", "multinomial", "uniform", "exponential", "dropout", "poisson", "geometric")
 MOST_NODES = 5_000  # calls noted in one step; a longer step is not repeated
 
 
@@ -41,6 +43,9 @@ class Capture:
         self._inside: nn.Module | None = None
         self._handles: list[Any] = []
         self._mode: _Listener | None = None
+        self._slot: int | None = None  # of the loss
+        self._loss: Tensor | None = None
+        self._raw: Tensor | None = None
 
     # listening ------------------------------------------------------------------------------------------------------
 
@@ -109,7 +114,9 @@ class Capture:
         if self.broken or self._inside is not None:
             return
         try:
-            if any(True for _ in tensors_in(result)) or getattr(function, "__name__", "") == "__setitem__":
+            if is_assignment(function):
+                self._note(None, function, args, kwargs, args[0])
+            elif any(True for _ in tensors_in(result)):
                 self._note(None, function, args, kwargs, result)
         except Exception as error:
             self._break(error)
@@ -140,36 +147,79 @@ class Capture:
 
     # the end of it ----------------------------------------------------------------------------------------------------
 
-    def rehearsal(self, loss: Tensor, raw: Tensor | None = None) -> Rehearsal:
-        """The captured step with a copy of the models. `raw` is the loss before a GradScaler scaled it.
+    def close(self, loss: Tensor, raw: Tensor | None = None) -> None:
+        """The step ends in this loss. `raw` is the loss before a GradScaler scaled it.
 
-        Raises NotRepeatableError where the step cannot be repeated.
+        The tensors that the step made itself are let go; those that came from outside are kept until `release`.
         """
-        slot = self._slots.get(id(loss))
+        self.stop()
+        self._slot = self._slots.get(id(loss))
+        self._loss = loss.detach()
+        self._raw = self._loss if raw is None else raw.detach()
+        if loss.numel() != 1:
+            self.broken = self.broken or "the loss is not a single number"
+        self._kept, self._slots = [], {}
+        if self._slot is not None:
+            self.nodes = _needed(self.nodes, self._slot)
+            used = {slot for node in self.nodes for slot in inputs_of(node)}
+            self.tensors = {slot: tensor for slot, tensor in self.tensors.items() if slot in used}
+
+    def rehearsal(self, twin: Twin | None = None, instead: Mapping[int, Tensor] | None = None) -> Rehearsal:
+        """The closed step with a copy of the models, or on a `twin` made before.
+
+        `instead` holds data, by slot, that take the place of the step's own. Raises NotRepeatableError where the step
+        cannot be repeated.
+        """
         if self.broken:
             raise NotRepeatableError(self.broken)
         if not self.nodes or self.random is None:
             raise NotRepeatableError("no call of a model was seen before backward()")
-        if slot is None or loss.numel() != 1:
+        slot = self._slot
+        if slot is None or self._loss is None or self._raw is None:
             raise NotRepeatableError("the loss was not made from the model's outputs by functions of torch alone")
-        twin = Twin(self.session, [node.module for node in self.nodes if node.module is not None])
+        if twin is None:
+            twin = Twin(self.session, [node.module for node in self.nodes if node.module is not None])
         data, leaves = {}, {}
         for index, tensor in self.tensors.items():
             if tensor.requires_grad and not tensor.is_leaf:
                 raise NotRepeatableError("the loss depends on something that was computed before the model was called")
-            if tensor.requires_grad:
+            if tensor.requires_grad and self._trained(tensor):
                 leaves[index] = twin.leaf(tensor)
             else:
-                data[index] = tensor.detach().clone()
-        value = float((loss if raw is None else raw).detach())
+                copied = (instead or {}).get(index, tensor).detach().clone()
+                data[index] = copied.requires_grad_(tensor.requires_grad)
+        value, scaled = float(self._raw), float(self._loss)
         nodes = [dataclasses.replace(n, module=n.module and twin.module(n.module)) for n in self.nodes]
-        scale = 1.0 if raw is None else float(loss.detach()) / value if value else 1.0
+        scale = 1.0 if self._raw is self._loss or not value or not math.isfinite(scaled) else scaled / value
         return Rehearsal(nodes, slot, data, leaves, twin, self.random, value, scale)
+
+    def _trained(self, tensor: Tensor) -> bool:
+        """Whether a leaf is a weight: a model's or an optimizer's own. Other leaves are inputs to be differentiated by."""
+        states = self.session.optimizers.states.values()
+        held = any(tensor is p for state in states for p in state.parameters)
+        return held or self.session.registry.parameter(tensor) is not None
 
     def release(self) -> None:
         """Let go of the user's tensors."""
         self.nodes, self._kept = [], []
         self.tensors, self._slots = {}, {}
+        self._loss = self._raw = None
+
+
+def _draws(node: Node) -> bool:
+    """Whether a function draws random numbers: left out, it would shift those of the calls after it."""
+    name = getattr(node.function, "__name__", "")
+    return any(word in name for word in DRAWING)
+
+
+def _needed(nodes: list[Node], slot: int) -> list[Node]:
+    """The calls that a result depends on, in their order."""
+    needed, kept = {slot}, []
+    for node in reversed(nodes):
+        if not needed.isdisjoint(node.outputs) or _draws(node):
+            kept.append(node)
+            needed.update(inputs_of(node))
+    return kept[::-1]
 
 
 class _Listener(TorchFunctionMode):

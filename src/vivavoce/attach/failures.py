@@ -70,7 +70,10 @@ class Failures:
             data |= {"what": "weight", "parameters": weights}
         elif loss is not None and loss.grad_fn is not None:
             data |= self._first_bad_operation(site, loss)
+        if data["what"] == "loss" and not data.get("file"):
+            data |= self.session.blackbox.name("loss", step)
         self.session.recorder.event(step, "non-finite", **data)
+        self.session.blackbox.write("non-finite")
 
     def gradient(self, state: OptimizerState, step: int, row: np.ndarray[Any, Any]) -> None:
         """Gradients that are NaN or infinite while the loss was finite."""
@@ -91,7 +94,10 @@ class Failures:
         }
         if data["value"] != "overflow":
             data |= self._suspects(bad, good)
+            if not data.get("file"):
+                data |= self.session.blackbox.name("gradient", step)
         self.session.recorder.event(step, "non-finite", **data)
+        self.session.blackbox.write("non-finite")
 
     def _first(self) -> bool:
         return self._losses + self._gradients <= 1

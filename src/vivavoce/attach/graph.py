@@ -105,7 +105,7 @@ class GraphTap(Tap):
         self._total += 1
         self._note_reached(nodes)
         if first:
-            self.lines[site] = [(node.name(), *_line_of(node)) for node in nodes]
+            self.lines[site] = [(node.name(), *line_of(node)) for node in nodes]
             self.consumers[site] = self._consumers_of(nodes)
             self._record_nodes(site, nodes)
         if self.session.deep:
@@ -186,7 +186,7 @@ class GraphTap(Tap):
             return False
         layer = entity.name.rpartition(".")[0] if entity is not None else ""
         name = f"{layer} > {kind}" if layer else kind
-        module = self.session.registry.functional(name, kind, _line_of(node)[0])
+        module = self.session.registry.functional(name, kind, line_of(node)[0])
         self.session.modules.add(0 if entity is None or entity.model is None else entity.model, module, kind, value)
         return True
 
@@ -326,7 +326,7 @@ def _parameter_behind(node: Any) -> Tensor | None:
     return found[0] if found else None
 
 
-def _line_of(node: Any) -> tuple[Site | None, str]:
+def line_of(node: Any) -> tuple[Site | None, str]:
     """The user's source line that made a node, where autograd has noted it."""
     entries = node.metadata.get("traceback_") if hasattr(node, "metadata") else None
     for entry in reversed(entries or []):

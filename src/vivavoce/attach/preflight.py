@@ -38,6 +38,7 @@ class Preflight(Tap):
         self.fed: set[int] = set()
         self.calls = 1  # backward calls a step
         self.over = False
+        self.captured = 0  # the step that `rehearsal` repeats
         self._calls = 0
         self._capture: Capture | None = None
         self._concluded = False
@@ -125,22 +126,18 @@ class Preflight(Tap):
             self._capture = None if capture.silence() else capture
 
     def _rehearse(self, capture: Capture, loss: Any) -> None:
-        capture.stop()
+        capture.close(loss, self.session.scaler.before(loss))
         if capture.nodes or capture.broken:
             try:
                 with aside(self.session):
-                    rehearsal = capture.rehearsal(loss, self._raw(loss))
+                    rehearsal = capture.rehearsal()
                     rehearsal.verify()
-                self.rehearsal = rehearsal
+                self.rehearsal, self.captured = rehearsal, self.session.coming
             except NotRepeatableError as error:
                 self.obstacle = str(error)
         elif self.rehearsal is None:
             self.obstacle = "no call of a model was seen before backward()"
         capture.release()
-
-    def _raw(self, loss: Tensor) -> Tensor | None:
-        """The loss before a GradScaler scaled it; None where none did."""
-        return next((raw for scaled, raw in self.session.scaler.scaled or () if scaled() is loss), None)
 
     def _keep_weights(self) -> None:
         if self.before:

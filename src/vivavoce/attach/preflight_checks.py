@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
 
 Status = Literal["ok", "suspicious", "failed", "unchecked"]
 
-LARGE_FIRST_LOSS = 3.0  # times chance level: above it the first outputs are far too large, or wrongly scaled
-ABSURD_FIRST_LOSS = 10.0  # times chance level
+LARGE_FIRST_LOSS = 3.0  # times chance level: above it the first logits are far too large
+ABSURD_FIRST_LOSS = 10.0  # times chance level; of squared errors, which depend on units, no more is asked
+TRIFLING_SHARE = 0.01  # of the scalars: a bias that cancels in the loss is no fault
 BY_HEART = 0.2  # fraction of the first loss on one batch: below it the batch counts as learned
+HALF = 0.5  # fraction of the first loss: contrastive losses, label noise and small rates may leave as much
 NOTHING_LEARNED = 0.9  # fraction of the first loss: above it nothing was learned of one batch
 OVERFIT_STEPS = 200
 FEWEST_OVERFIT_STEPS = 40  # below it the check says nothing
@@ -36,12 +39,13 @@ RANGE_STEPS = 8  # steps at each rate: enough for momentum to build up
 RANGE_SECONDS = 15.0
 USEFUL = 0.1  # fraction of the best rate's descent: rates that reach it form the range
 DIVERGED = 1.25  # times the loss at the start, after `RANGE_STEPS` steps
-SETTLING = 30  # forward passes that let running statistics settle: (1 − 0.1)^30 = 0.04 with the usual momentum
+SETTLING = 120  # forward passes that let running statistics settle: (1 − 0.1)^120 = 3e-6 with the usual momentum
 SETTLING_SECONDS = 5.0
 MISMATCH = 1.25  # loss in evaluation mode over loss in training mode, without dropout
 MISMATCH_SHARE = 0.1  # fraction of the reference loss that the two must differ by
 LAYER_MISMATCH = 0.3  # relative difference of a layer's outputs in the two modes that names the layer
 INSENSITIVE = 0.02  # relative change of the loss below which the inputs do not matter
+PLAIN = 1e-4  # relative difference up to which the loss is that of the loss function, with nothing added
 UNREACHED_SHARE = 0.1  # fraction of the trainable scalars: fewer left out may be meant
 
 
@@ -133,12 +137,12 @@ class Examination:
         if not math.isfinite(first):
             return Check(name, "failed", f"the first loss is {first}", "non-finite", numbers=values)
         said = f"the first loss is {first:.4g}, {ratio:.2g} × the chance level {level:.4g} ({words})"
-        if ratio > LARGE_FIRST_LOSS:
-            absurd = ratio > ABSURD_FIRST_LOSS
+        squared = site.function in SQUARED
+        if ratio > (ABSURD_FIRST_LOSS if squared else LARGE_FIRST_LOSS):
+            absurd = ratio > ABSURD_FIRST_LOSS and not squared
             status: Status = "failed" if absurd else "suspicious"
-            why = f"{said}: the first outputs are far too large or the targets are not scaled"
-            slug = "activation-scale" if absurd and site.function in CLASSIFICATION | BINARY else None
-            return Check(name, status, why, slug, numbers=values)
+            why = f"{said}: the first outputs are far too large, or inputs and targets are not scaled"
+            return Check(name, status, why, "activation-scale" if absurd else None, numbers=values)
         if ratio < 1 / LARGE_FIRST_LOSS:
             said += ": a network that was trained before, or one that is shown the answer"
         return Check(name, "ok", said, numbers=values)
@@ -152,7 +156,9 @@ class Examination:
             return math.log(2), "ln 2"
         if self.chance is None or site.function not in SQUARED:
             raise NotCheckedError(f"the chance level of {site.function} is not known here")
-        return self.chance, "variance of the targets"
+        mean = self.run.series("target", ("loss", site.id), "mean").finite.mean
+        offset = float(np.median(mean**2)) if len(mean) else 0.0
+        return self.chance + offset, "mean square of the targets"
 
     def _trainable(self) -> list[Parameter]:
         known = [self.run.parameters[e.id] for e in self.session.registry.known() if e.id in self.run.parameters]
@@ -245,7 +251,7 @@ class Examination:
     def _crawls(self) -> bool:
         """The script's learning rate learns next to nothing of one batch, the best rate most of it."""
         fits = self._tried().fits()
-        return fits[0].left > NOTHING_LEARNED and fits[-1].left < 0.5
+        return fits[0].left > NOTHING_LEARNED and fits[-1].left < HALF
 
     def _overfit(self) -> Check:
         trials, name = self._alone(), "overfits-one-batch"
@@ -255,11 +261,13 @@ class Examination:
         values = {"first loss": start, "lowest loss": best, "steps": float(fit.steps), "learning rate": fit.rate}
         course = f"the loss on one batch went from {start:.4g} to {best:.4g} in {fit.steps} steps at learning rate {fit.rate:.2g}"
         bounded = self.site is not None and self.site.function in FLOOR_ZERO and self._plain_loss(trials)
+        if bounded and self.chance is not None and start <= BY_HEART * self.chance:
+            return Check(name, "ok", f"{course}; it was near its floor already", numbers=values)
         if not fit.fell:
             kind = self.site.function if self.site is not None else ""
             slug = "guessing" if kind in CLASSIFICATION | BINARY else "underfitting"
             return Check(name, "failed", f"{course}: not even one batch can be learned", slug, numbers=values)
-        if not bounded or fit.left <= BY_HEART or best <= 0:
+        if not bounded or fit.left <= HALF or best <= 0:
             return Check(name, "ok", course, numbers=values)
         if fit.left > NOTHING_LEARNED:
             return Check(name, "suspicious", f"{course}: next to nothing of one batch is learned", numbers=values)
@@ -273,8 +281,9 @@ class Examination:
         )
         if series is None or not len(series) or smoothed:
             return False
-        value = trials.rehearsal.value * trials.calls
-        return bool((abs(series.mean - value) <= 0.01 * abs(value) + 1e-6).any() or trials.calls > 1)
+        now = series.where(series.steps == self.preflight.captured)
+        value = trials.rehearsal.value
+        return trials.calls > 1 or bool((abs(now.mean - value) <= PLAIN * abs(value)).any())
 
     def _input(self) -> Check:
         trials, name = self._alone(), "uses-its-input"
@@ -325,7 +334,7 @@ def _left_out(
     if not left:
         return Check(name, "ok", f"all {len(everything)} trainable parameters {good}", numbers=values)
     share = missing / max(1, total)
-    status: Status = "failed" if share >= UNREACHED_SHARE else "suspicious"
+    status: Status = "failed" if share >= UNREACHED_SHARE else "suspicious" if share >= TRIFLING_SHARE else "ok"
     why = f"{len(left)} of {len(everything)} parameters {bad} ({some([p.name for p in left])}; {share:.0%} of the scalars)"
     layer = left[0].name.rpartition(".")[0] or left[0].name
     return Check(name, status, why, slug if status == "failed" else None, layer, values | {"share": share})
@@ -547,7 +556,7 @@ class _Trials:
             for _ in range(SETTLING):
                 self.rehearsal.loss()
                 if now() > deadline:
-                    break
+                    raise NotCheckedError(f"{SETTLING} passes take more than {SETTLING_SECONDS:.0f} s")
             train, first = self._outputs()
             twin.train(False)
             evaluated, second = self._outputs()
@@ -613,10 +622,10 @@ def rate_of(group: dict[str, Any]) -> float | None:
 
 
 def _emptied(value: Tensor) -> Tensor:
-    """Inputs that say nothing: zeros, or for indices those of another example."""
+    """Inputs that say nothing: zeros, or indices in another order, all of them valid."""
     if value.is_floating_point() or value.is_complex():
         return torch.zeros_like(value)
-    return value.roll(1, 0) if value.ndim else value
+    return value.reshape(-1)[torch.randperm(value.numel(), device=value.device)].reshape(value.shape)
 
 
 def _rows_equal(value: Tensor) -> bool:

@@ -103,16 +103,21 @@ class Rehearsal:
         self.random = random
         self.value = value
         self.scale = scale
+        self.current: Node | None = None  # what runs now
         twin.save()
 
     def loss(self, change: Change | None = None, watch: Callable[[Node, Any], None] | None = None) -> Tensor:
-        """The loss on the twin as it stands, with its graph. `change` is applied to the data that go into the models.
+        """The loss on the twin as it stands, with its graph.
+
+        `change` is applied to the first of the script's own tensors that go into each call of a model: models may be
+        given the targets, too.
 
         `watch` is called with every node and its result.
         """
-        values = {index: tensor.clone() for index, tensor in self.data.items()}
+        values = {i: t.detach().clone().requires_grad_(t.requires_grad) for i, t in self.data.items()}
         values.update(self.leaves)
         for node in self.nodes:
+            self.current = node
             result = self._call(node, values, change)
             if watch is not None:
                 watch(node, result)
@@ -120,17 +125,20 @@ class Rehearsal:
         return values[self.slot] / self.scale
 
     def _call(self, node: Node, values: dict[int, Tensor], change: Change | None) -> Any:
-        changed = change if node.module is not None else None
+        pending = [change] if change is not None and node.module is not None else []
 
         def fill(slot: Slot) -> Tensor:
             tensor = values[slot.index]
-            return changed(tensor) if changed is not None and slot.index in self.data else tensor
+            if not pending or slot.index not in self.data:
+                return tensor
+            return pending.pop()(tensor.detach()).requires_grad_(tensor.requires_grad)
 
         args, kwargs = mapped((node.args, node.kwargs), fill, Slot)
         with node.circumstances.again():
             call = node.module if node.module is not None else node.function
             assert call is not None
-            return call(*args, **kwargs)
+            result = call(*args, **kwargs)
+        return args[0] if node.module is None and is_assignment(call) else result
 
     def verify(self) -> None:
         """Raise NotRepeatableError where the repetition has another loss than the step had."""
@@ -147,6 +155,23 @@ class Rehearsal:
             self.twin.restore()
         if not same(found, self.value):
             raise NotRepeatableError(f"repeating it on a copy gave the loss {found:.6g} instead of {self.value:.6g}")
+
+
+def is_assignment(function: Any) -> bool:
+    """Whether a function is `tensor[…] = …`, which changes its first argument and returns nothing."""
+    return getattr(function, "__name__", "") == "__setitem__"
+
+
+def inputs_of(node: Node) -> list[int]:
+    """The slots that a call reads."""
+    found: list[int] = []
+
+    def note(slot: Slot) -> Slot:
+        found.append(slot.index)
+        return slot
+
+    mapped((node.args, node.kwargs), note, Slot)
+    return found
 
 
 def same(found: float, expected: float) -> bool:

@@ -33,9 +33,13 @@ class ScalerTap(Tap):
         self.patches.wrap(scaler, "scale", self._wrap_scale)
         self.patches.wrap(scaler, "step", self._wrap_step)
 
-    def raw(self, loss: Tensor) -> Tensor | None:
+    def before(self, loss: Any) -> Tensor | None:
         """The loss that was scaled into this tensor, None where it was not scaled."""
-        found = next((raw for scaled, raw in self.scaled or () if scaled() is loss), None)
+        return next((raw for scaled, raw in self.scaled or () if scaled() is loss), None)
+
+    def raw(self, loss: Tensor) -> Tensor | None:
+        """The same; it is not asked for again."""
+        found = self.before(loss)
         alive = [e for e in self.scaled or () if (scaled := e[0]()) is not None and scaled is not loss]
         self.scaled = alive or None
         return found

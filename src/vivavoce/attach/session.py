@@ -101,6 +101,7 @@ class Session:
     def _build(self) -> None:
         """Everything that belongs to one recorded run; made again in a forked child that trains."""
         from vivavoce.attach.backward import BackwardTap
+        from vivavoce.attach.blackbox import BlackBox
         from vivavoce.attach.clipping import ClipTap
         from vivavoce.attach.compiling import CompileTap
         from vivavoce.attach.failures import Failures
@@ -120,6 +121,7 @@ class Session:
         self.registry = Registry(self.recorder)
         self.readback = Readback()
         self.failures = Failures(self)
+        self.blackbox = BlackBox(self)
         self.optimizers = OptimizerTap(self)
         self.backward = BackwardTap(self)
         self.losses = LossTap(self)
@@ -207,6 +209,7 @@ class Session:
         self.active = False
         if self in _forking:
             _forking.remove(self)
+        self.blackbox.close()
         for tap in self.taps:
             try:
                 tap.uninstall()
@@ -237,6 +240,7 @@ class Session:
         self.graph.judge_reach()
         if error is not None and not isinstance(error, SystemExit):
             self.recorder.event(self.step, "exception", **_describe(error))
+            self.blackbox.write("exception")
         self.recorder.meta(finished=time.time(), exit_code=exit_code, **self._progress())
 
     def _progress(self) -> dict[str, Any]:
@@ -375,11 +379,14 @@ class Session:
         if self.stopped is None:
             self.stopped = self._stop_slug
             self.recorder.event(self.step, "stopped", slug=self.stopped)
+            self.blackbox.write("stopped")
             self.recorder.meta(stopped=self.stopped)
             raise StopTraining(STOPPED)
 
     def _end_step(self, state: OptimizerState) -> None:
         self.readback.tick()
+        if self.blackbox.capture is not None:
+            self.blackbox.step_over()
         self.coming = self.step + 1 if self._round >= self._last_round else self.step
         background = self.recorder.cpu_seconds
         if background != self._background_paid:
@@ -410,6 +417,8 @@ class Session:
     def end_light_step(self) -> None:
         """An optimizer has stepped on a light step."""
         self.readback.tick()
+        if self.blackbox.capture is not None:
+            self.blackbox.step_over()
         self.coming = self.step + 1 if self._round >= self._last_round else self.step
         self._light_since += 1
         self._light_left -= 1
@@ -443,6 +452,7 @@ class Session:
         if self.by_hand is not None:
             self.by_hand.state.deep = True
         self.modules.arm()
+        self.blackbox.sample()
 
     def not_by_hand(self) -> None:
         """An optimizer that is not followed steps: the backward calls before it were its own."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor
+from torch.distributions import Distribution
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
@@ -23,6 +24,9 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         for field in dataclasses.fields(value):
             yield from tensors_in(getattr(value, field.name))
+    elif isinstance(value, Distribution):
+        for item in list(vars(value).values()):
+            yield from tensors_in(item)
 
 
 def mapped(value: Any, make: Callable[[Any], Any], kind: type = Tensor) -> Any:

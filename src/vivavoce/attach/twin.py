@@ -33,6 +33,7 @@ class Twin:
     def __init__(self, session: Session, modules: Iterable[nn.Module]) -> None:
         self._memo: dict[int, Any] = {}
         self.roots: list[nn.Module] = []
+        self.originals: dict[int, nn.Module] = {}  # id of a copied module -> the user's own
         for module in modules:
             if id(_unwrapped(module)) not in self._memo:
                 known = session.registry.module(module)
@@ -49,8 +50,9 @@ class Twin:
             twin = copy.deepcopy(root, self._memo)
         except Exception as error:
             raise NotRepeatableError(f"{type(root).__name__} cannot be copied ({type(error).__name__})") from None
-        for module in twin.modules():
+        for module, original in zip(twin.modules(), root.modules(), strict=True):
             _strip(module)
+            self.originals[id(module)] = original
         return twin
 
     def _prepare(self, value: Any) -> None:
@@ -69,7 +71,9 @@ class Twin:
 
     def module(self, original: nn.Module) -> nn.Module:
         """The copy of a module."""
-        found: nn.Module = self._memo[id(_unwrapped(original))]
+        found = self._memo.get(id(_unwrapped(original)))
+        if not isinstance(found, nn.Module):
+            raise NotRepeatableError(f"{type(original).__name__} was called, which was not copied")
         return found
 
     def leaf(self, original: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut, Where
@@ -76,7 +77,7 @@ def _handled(run: Run) -> bool:
 
 
 def _finding(run: Run, step: int, event: Event | None, broken: int, total: int) -> Finding:
-    data = event.data if event else {}
+    data = _with_replay(run, event.data) if event else {}
     operation = str(data.get("op") or "")
     module = run.modules.get(data.get("module", -1))
     site = Site(str(data["file"]), int(data.get("line") or 1)) if data.get("file") else None
@@ -116,6 +117,15 @@ def _finding(run: Run, step: int, event: Event | None, broken: int, total: int) 
         ),
         remedies=_remedies(operation, edit, site),
     )
+
+
+def _with_replay(run: Run, data: dict[str, Any]) -> dict[str, Any]:
+    """An event with what was learned by repeating the step on a copy, where the event itself names no line."""
+    replay = next((e.data for e in run.events("replay") if e.data.get("reproduced")), None)
+    if replay is None or data.get("file") or replay.get("what") != data.get("what"):
+        return data
+    place = {key: replay[key] for key in ("op", "layer", "module", "file", "line", "code") if key in replay}
+    return {key: value for key, value in data.items() if key not in ("layer", "module")} | place
 
 
 def _value(data: dict[str, object]) -> str:

@@ -11,6 +11,16 @@ from vivavoce.examine.slugs import SLUGS
 from vivavoce.record.run import Run
 
 CONFIDENCE = {"failed": 0.85, "suspicious": 0.7}  # by status: a trial on one batch is strong, but it is one batch
+OUTCOMES = frozenset(
+    {"stopped-too-early", "stopped-too-late", "underfitting", "overfitting", "guessing", "class-ignored",
+     "classes-confused", "oscillating-loss", "capacity-too-small", "batch-too-small", "batch-too-large",
+     "discriminator-dominates", "generator-dominates", "mode-collapse"}
+)  # what a training ends in: not to be told from its first steps  # fmt: skip
+REFUTES: dict[str, tuple[str, ...]] = {
+    "learning-rate": ("learning-rate-too-high", "learning-rate-too-low"),
+    "train-eval-parity": ("train-eval-mismatch",),
+    "units-differ": ("symmetric-weights",),
+}  # findings that a check speaks against where it finds nothing wrong
 REMEDIES: dict[str, Remedy] = {
     "parameters-not-optimized": Remedy(
         "optimize-all", "give the optimizer every parameter", "torch.optim.Adam(model.parameters(), lr=…)"
@@ -35,6 +45,19 @@ def checks(run: Run) -> list[dict[str, Any]]:
     """The checks that were made, as `Check.to_json` has them; none where the run was no preflight."""
     events = run.events("preflight")
     return list(events[-1].data.get("checks", ())) if events else []
+
+
+def revised(run: Run, found: list[Finding]) -> list[Finding]:
+    """What detectors found, in the light of the checks: all of it where the run was no preflight.
+
+    A few steps say nothing of how a training ends, and what was tried on a copy outweighs what its traces suggest.
+    """
+    made = checks(run)
+    if not made:
+        return found
+    refuted = {slug for check in made if check["status"] == "ok" for slug in REFUTES.get(check["name"], ())}
+    kept = [finding for finding in found if finding.slug not in refuted | OUTCOMES]
+    return kept + findings(run, kept)
 
 
 def findings(run: Run, found: Iterable[Finding]) -> list[Finding]:
