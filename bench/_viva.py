@@ -9,7 +9,7 @@ from pathlib import Path
 from _arms import Arm
 from _interleave import Arms, Hooks
 from _workloads import Workload
-from vivavoce.attach import session as session_module
+from vivavoce.attach import examination
 from vivavoce.attach.session import Session
 from vivavoce.settings import Settings
 
@@ -78,8 +78,8 @@ class Viva(Arm):
         self._session = session = Session(Settings(directory=folder, quiet=True, live=False))
         self._clock = clock = WatchedClock()
         session.recorder._stop = clock
-        session.budget._cheap = session.budget._deep = 0.0  # START_UP_GRANT: paid once a run, and spent before long
-        session_module.EXAMINATION_SHARE *= WATCHED_SHARE  # its pauses are wall time
+        session.budget._full = session.budget._deep = 0.0  # START_UP_GRANT: paid once a run, and spent before long
+        examination.EXAMINATION_SHARE *= WATCHED_SHARE  # its pauses are wall time
         session.install()
         training = workload.build()
         session.uninstall()
@@ -111,6 +111,6 @@ class Viva(Arm):
         }
 
     def close(self) -> None:
-        session_module.EXAMINATION_SHARE /= WATCHED_SHARE
+        examination.EXAMINATION_SHARE /= WATCHED_SHARE
         outcome = self._session.finish()
         self.findings = [] if outcome is None else [finding.slug for finding in outcome.verdict.findings]

@@ -90,7 +90,7 @@ class LoaderTap(Tap):
 
     def states(self) -> list[LoaderState]:
         """What is known of the data loaders that are alive."""
-        return list(self._by_loader.values())
+        return list({id(s): s for s in (*self._by_loader.values(), *self._by_iterator.values())}.values())
 
     def _state(self, loader: Any) -> LoaderState:
         state = self._by_loader.get(loader)

@@ -256,6 +256,8 @@ class LossTap(Tap):
         examples = sum(n for _, n in finite)
         if not examples:
             return
+        if site.entity.reduction == "sum":
+            finite = [(v / n, n) for v, n in finite if n]
         mean = sum(v * n for v, n in finite) / examples
         spread = sum(n * (v - mean) ** 2 for v, n in finite) / examples if math.isfinite(mean) else math.nan
         accuracy = done.hits / done.judged if done.judged else math.nan

@@ -76,11 +76,11 @@ class ModuleTap(Tap):
             self.disarm()
             self.session.graph.stop_asking()
             return
-        known = self.session.registry.module(module)
-        if known is None or not module.training:
-            return
         started = now()
         try:
+            known = self.session.registry.module(module)
+            if known is None or not module.training:
+                return
             class_name = type(module).__name__
             if (class_name in RECTIFIERS or class_name in SQUASHERS) and numbers.is_plain(output):
                 self.outputs.add((output.data_ptr(), output.numel()))

@@ -54,6 +54,7 @@ class OptimizerState:
         self.steps = 0
         self.parameters: list[Tensor] = []
         self.ids: list[int] = []
+        self.held = 0  # parameters in its groups, those without data counted
         self.backward_calls = 0  # since the last step
         self.stale = False  # gradients of before the last step were still there
         self.probe: Tensor | None = None  # a parameter whose gradient tells whether it was cleared
@@ -220,6 +221,7 @@ class OptimizerTap(Tap):
         session = self.session
         state.closure = closure
         self.adopt(state, _parameters_of(optimizer))
+        state.held = _count_parameters(optimizer)
         if state.step_site is None:
             frame = session.sites.user_frame(2)
             while frame is not None and is_method_of(frame, optimizer):
@@ -234,6 +236,7 @@ class OptimizerTap(Tap):
         session = self.session
         session.registry.discover(parameters, session.sites.user_frame(2), session.step)
         state.parameters = parameters
+        session.note_device(parameters)
         state.ids = []
         state.simple = False
         for index, tensor in enumerate(parameters):
@@ -463,7 +466,16 @@ def _still_stepping(stepping: list[int]) -> list[int]:
 
 
 def _parameters_of(optimizer: Any) -> list[Tensor]:
-    return [p for group in optimizer.param_groups for p in group["params"] if isinstance(p, Tensor)]
+    """The optimizer's tensors that hold data: those on the meta device have none to look at."""
+    tensors = [p for group in optimizer.param_groups for p in group["params"] if isinstance(p, Tensor)]
+    return [p for p in tensors if not p.is_meta]
+
+
+def _count_parameters(optimizer: Any) -> int:
+    count = 0
+    for group in optimizer.param_groups:
+        count += len(group["params"])
+    return count
 
 
 def _finite_at(parameter: Tensor) -> bool:
@@ -477,10 +489,7 @@ def _finite_at(parameter: Tensor) -> bool:
 
 def _changed(state: OptimizerState, optimizer: Any) -> bool:
     """Whether parameters were added since the optimizer was recorded."""
-    count = 0
-    for group in optimizer.param_groups:
-        count += len(group["params"])
-    return count != len(state.parameters)
+    return _count_parameters(optimizer) != state.held
 
 
 def _group_json(group: dict[str, Any], index: dict[int, int]) -> dict[str, Any]:

@@ -58,11 +58,11 @@ class ScalerTap(Tap):
 
     def _wrap_step(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def step(scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
-            if not self.on or not self.session.active or not self.session.follows(optimizer):
+            if not self.on or not self.session.active:
                 return original(scaler, optimizer, *args, **kwargs)
             before = self._steps(optimizer)
             result = original(scaler, optimizer, *args, **kwargs)
-            if self.on and self._steps(optimizer) == before:
+            if self.on and before is not None and self._steps(optimizer) == before:
                 self._skipped(scaler)
             return result
 
@@ -75,12 +75,13 @@ class ScalerTap(Tap):
             for scaled, raw in zip(result, outputs, strict=False):
                 self._note(scaled, raw)
 
-    def _steps(self, optimizer: Any) -> int:
+    def _steps(self, optimizer: Any) -> int | None:
+        """Steps of an optimizer so far; None where it is not followed."""
         try:
-            return self._count(optimizer)
+            return self._count(optimizer) if self.session.follows(optimizer) else None
         except Exception as error:
             self.fail(error)
-            return 0
+            return None
 
     def _count(self, optimizer: Any) -> int:
         state = self.session.optimizers.states.get(id(optimizer))

@@ -6,7 +6,7 @@ import os
 import platform
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from vivavoce._version import __version__
 from vivavoce.attach.budget import Budget
+from vivavoce.attach.examination import LiveExamination
 from vivavoce.attach.sites import Sites, is_library, site_of
-from vivavoce.examine.finding import SEVERITIES, Finding
+from vivavoce.examine.finding import Finding
 from vivavoce.examine.verdict import Verdict, examine
 from vivavoce.record.entities import Site
 from vivavoce.record.errors import StoreError
@@ -31,10 +32,6 @@ if TYPE_CHECKING:
     from vivavoce.attach.tap import Tap
 
 LONGEST_SAMPLE = 8  # steps after which a deep sample ends, even where an optimizer has not stepped again
-FIRST_EXAMINATION = 20  # step of the first live examination
-NEXT_EXAMINATION = 1.25  # ratio of the steps at which successive live examinations are made, at least
-EXAMINATION_SHARE = 0.15  # of the budget that live examinations may use
-URGENT_EXAMINATIONS = 10  # alarms that are answered by an examination at once, whatever it costs
 BY_HAND = -1  # key of the state of updates made by hand: no object has this id
 STOPPED = 3  # exit code of a run that --stop-on ended
 
@@ -117,7 +114,7 @@ class Session:
         from vivavoce.attach.scaler import ScalerTap
 
         self.recorder = Recorder(self._make_store, self._facts(), on_fault=self.fault, held=True)
-        self.recorder.add_job(self._examine_live)
+        self.recorder.add_job(LiveExamination(self))
         self.registry = Registry(self.recorder)
         self.readback = Readback()
         self.failures = Failures(self)
@@ -161,10 +158,7 @@ class Session:
         self._optimizers = self._losses = self._loaders = 0  # entity ids given out
         self._patience: Patience | None = None  # None until a backward call is over before the first optimizer step
         self._background_paid = 0.0
-        self._next_examination = float(FIRST_EXAMINATION)
-        self._examination_free_at = 0.0
-        self._examined_alarms = 0
-        self._stop_slug: str | None = None
+        self.stop_slug: str | None = None  # set from the recorder's thread: the finding to stop for
 
     # life -----------------------------------------------------------------------------------------------------------
 
@@ -232,18 +226,21 @@ class Session:
         return Outcome(run, verdict, self.recorder.path, self.children())
 
     def _settle_accounts(self, exit_code: int | None, error: BaseException | None) -> None:
-        for closing in (self.readback.drain, self.losses.close_passes, self.modules.emit, self.readback.drain):
+        closings: list[Callable[[], Any]] = [self.readback.drain, self.losses.close_passes, self.modules.emit]
+        closings += [self.readback.drain, self.graph.judge_reach]
+        if error is not None and not isinstance(error, SystemExit):
+            closings.append(lambda: self.recorder.event(self.step, "exception", **_describe(error)))
+            closings.append(lambda: self.blackbox.write("exception"))
+        closings.append(lambda: self.recorder.meta(**self.progress()))
+        for closing in closings:
             try:
                 closing()
             except Exception as fault:
                 self.fault("end of the run", fault)
-        self.graph.judge_reach()
-        if error is not None and not isinstance(error, SystemExit):
-            self.recorder.event(self.step, "exception", **_describe(error))
-            self.blackbox.write("exception")
-        self.recorder.meta(finished=time.time(), exit_code=exit_code, **self._progress())
+        self.recorder.meta(finished=time.time(), exit_code=exit_code, steps=self.step)
 
-    def _progress(self) -> dict[str, Any]:
+    def progress(self) -> dict[str, Any]:
+        """The facts about the run that change while it goes on."""
         return {
             "steps": self.step,
             "overhead": self.budget.overhead,
@@ -268,6 +265,12 @@ class Session:
             "started": time.time(),
             "budget": self.budget.fraction,
         }
+
+    def note_device(self, parameters: Sequence[Any]) -> None:
+        """Record where the parameters are."""
+        devices = sorted({str(parameter.device) for parameter in parameters})
+        if devices:
+            self.recorder.meta(device=", ".join(devices))
 
     def _make_store(self) -> Path:
         path = create_run(self.settings.directory)
@@ -370,14 +373,14 @@ class Session:
         except Exception as error:
             self.active = False
             self.fault("session", error)
-        if self._stop_slug is not None:
+        if self.stop_slug is not None:
             self._stop()
         if self.preflight is not None and self.preflight.step_over():
             raise StopTraining(0)
 
     def _stop(self) -> None:
         if self.stopped is None:
-            self.stopped = self._stop_slug
+            self.stopped = self.stop_slug
             self.recorder.event(self.step, "stopped", slug=self.stopped)
             self.blackbox.write("stopped")
             self.recorder.meta(stopped=self.stopped)
@@ -425,7 +428,7 @@ class Session:
         if self._light_left <= 0:
             self.look_closer()
             self.optimizers.mark_gradients()
-        if self._stop_slug is not None:
+        if self.stop_slug is not None:
             self._stop()
 
     def look_closer(self) -> None:
@@ -495,34 +498,9 @@ class Session:
         self.compiling = True
         self.modules.disarm()
         self.graph.stop_asking()
-
-    # examination while the run goes on -----------------------------------------------------------------------------------
-
-    def _examine_live(self, recorder: Recorder) -> None:
-        """In the recorder's thread, after a flush: examine where it is due and the budget has room for it."""
-        recorder.meta(**self._progress())
-        urgent = self._examined_alarms < min(self.budget.alarms, URGENT_EXAMINATIONS)
-        due = self.step >= self._next_examination and time.monotonic() >= self._examination_free_at
-        if self.step == 0 or not (due or urgent):
-            return
-        self._examined_alarms = self.budget.alarms
-        self._next_examination = self.step * NEXT_EXAMINATION
-        started = time.thread_time()
-        step = self.step
-        verdict = examine(Run(recorder.source()))
-        recorder.findings([finding.to_json() for finding in verdict.findings], step)
-        self.latest.finding = verdict.findings[0] if verdict.findings else None
-        self._stop_slug = self._stop_slug or self._reason_to_stop(verdict)
-        cost = time.thread_time() - started
-        self._examination_free_at = time.monotonic() + cost / (EXAMINATION_SHARE * self.budget.fraction)
-
-    def _reason_to_stop(self, verdict: Verdict) -> str | None:
-        for finding in verdict.findings:
-            if finding.slug in self.settings.stop_on:
-                return finding.slug
-            if finding.severity == SEVERITIES[0] and SEVERITIES[0] in self.settings.stop_on:
-                return finding.slug
-        return None
+        self.blackbox.close()
+        if self.preflight is not None:
+            self.preflight.leave_models_alone()
 
     def status(self) -> Status:
         """The newest values; may be asked from any thread."""
