@@ -75,7 +75,7 @@ def scale_of(run: Run) -> Scale | None:
         for p, norm in zip(weights.parameters, weights.weight[0], strict=True)
         if p.module_class in LAYERS | RECURRENT and np.isfinite(norm)
     ]
-    if sum(ratio == 0 for _, ratio in pairs) >= max(1, MOST_ZERO * len(pairs)):
+    if not pairs or sum(ratio == 0 for _, ratio in pairs) >= max(1, MOST_ZERO * len(pairs)):
         return None
     return Scale(tuple(p for p, _ in pairs), tuple(ratio for _, ratio in pairs), *_deviations(run))
 

@@ -57,7 +57,7 @@ class DiscriminatorDominates(Detector):
 
     slug = "discriminator-dominates"
     question = 3
-    explains = ("mode-collapse", "vanishing-gradients")
+    explains = ("mode-collapse",)
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Perfect scores at the start are normal; they must last."""

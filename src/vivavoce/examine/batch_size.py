@@ -38,12 +38,12 @@ class BatchTooLarge(Detector):
 
     slug = "batch-too-large"
     question = 6
-    explains = ("stopped-too-early", "underfitting", "learning-rate-too-low")
+    explains = ("stopped-too-early", "underfitting")
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """A full batch that gets where it should is no fault."""
         progress, noise = Progress.of(run), noise_of(run)
-        if progress is None or noise is None or not progress.bounded:
+        if progress is None or noise is None or not progress.bounded or progress.by_hand:
             return
         batch = _batch(run, progress)
         short = run.steps < FEW_STEPS and last_fall(progress) > FALLING and progress.remaining > UNLEARNED

@@ -16,7 +16,7 @@ NARROW = 2  # units
 WIDER = 4  # times: what comes before and after must be this much wider for the layer to be a bottleneck
 LEFT = 0.35  # fraction of chance level that is left of the training loss
 FEWEST_STEPS = 100  # steps: earlier, a high loss may still fall
-STILL_FALLING = 0.05  # fraction of the level lost in the last third: a network that still learns has capacity left
+STILL_FALLING = 0.1  # fraction of the level lost in the last third: a network that still learns has capacity left
 
 
 class CapacityTooSmall(Detector):

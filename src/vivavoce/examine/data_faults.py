@@ -8,12 +8,14 @@ from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut, Where
 from vivavoce.examine.progress import Progress
 from vivavoce.examine.reading import at, where
+from vivavoce.examine.symmetric_weights import zero_at_start
 from vivavoce.measure.robust import median
 from vivavoce.record.entities import Loader
 from vivavoce.record.run import Run
 
 LARGE = 10.0  # largest of |mean| and deviation of the inputs; UMLAUT asks for values in [−1, 1], which sound and tables exceed
 COPED = 0.15  # fraction of the reference loss: a network that came below it has coped with its inputs
+EARLY = 2  # samples: what one network hands to another grows with the training, data do not
 MOST_CONSTANT = 0.999  # fraction of features that do not vary over the batch: the examples are all alike
 
 
@@ -35,7 +37,7 @@ class BadInput(Detector):
             yield _broken(run, min(steps), float(broken.maximum.max()) if bad.any() else 1.0)
             return
         constant = run.series("input", None, "constant_features").finite
-        if len(constant) >= 3 and median(constant.mean) >= MOST_CONSTANT and _stuck(run):
+        if len(constant) >= 3 and median(constant.mean) >= MOST_CONSTANT and _stuck(run) and not zero_at_start(run):
             yield _constant(run, median(constant.mean))
         elif len(broken):
             yield RuledOut(self.slug, f"finite, standard deviation {median(run.series('input', None, 'std').mean):.2g}")
@@ -46,7 +48,8 @@ class UnnormalisedInput(Detector):
 
     slug = "unnormalised-input"
     question = 0
-    explains = ("exploding-gradients", "learning-rate-too-high", "gradient-spikes", "dead-units",
+    explains = ("discriminator-dominates", "mode-collapse", "generator-dominates",
+                "exploding-gradients", "learning-rate-too-high", "gradient-spikes", "dead-units",
                 "saturated-units", "guessing", "activation-scale", "oscillating-loss", "underfitting",
                 "non-finite", "vanishing-gradients", "stopped-too-early", "class-ignored", "learning-rate-too-low",
                 "label-noise", "capacity-too-small")  # fmt: skip
@@ -56,7 +59,7 @@ class UnnormalisedInput(Detector):
         mean, deviation = (run.series("input", None, column).finite.mean for column in ("mean", "std"))
         if not len(mean) or not len(deviation):
             return
-        size = max(abs(median(mean)), median(deviation))
+        size = min(max(abs(median(m)), median(d)) for m, d in ((mean[:EARLY], deviation[:EARLY]), (mean, deviation)))
         if size < LARGE:
             yield RuledOut(self.slug, f"inputs have mean {median(mean):.2g} and deviation {median(deviation):.2g}")
         elif _stuck(run) or _passed_on(run):
@@ -66,7 +69,7 @@ class UnnormalisedInput(Detector):
 def _passed_on(run: Run) -> bool:
     """Nothing normalises the inputs: the first layer's outputs are large, too, and the network has not got far."""
     progress = Progress.of(run)
-    if progress is None or not progress.bounded or not progress.remaining > COPED:
+    if progress is None or (progress.players < 2 and not (progress.bounded and progress.remaining > COPED)):
         return False
     for track in run.tracks("activation_std"):
         if len(track) and track.columns and track.columns[0] in run.modules:

@@ -8,6 +8,7 @@ from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
 from vivavoce.examine.progress import Progress
 from vivavoce.examine.reading import where
+from vivavoce.examine.underfitting import limit_of
 from vivavoce.examine.units import Share, shares
 from vivavoce.record.run import Run
 
@@ -32,6 +33,8 @@ class DeadUnits(Detector):
         worst = max(found, key=lambda share: share.late)
         if worst.late < MANY:
             yield RuledOut(self.slug, f"at most {worst.late:.0%} of a layer's units are dead ({worst.module.name})")
+        elif limit_of(run):
+            yield RuledOut(self.slug, limit_of(run))
         elif progress.learned or not progress.had_room:
             yield RuledOut(
                 self.slug, f"{worst.late:.0%} of {worst.module.name} rest, yet the loss fell to {progress.end:.3g}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
@@ -32,6 +33,7 @@ class GradientsNotZeroed(Detector):
             if not _moves(run, optimizer):
                 continue
             stale = run.series("step", ("optimizer", optimizer.id), "stale").finite
+            stale = stale.where(_follows(stale.steps))
             total = int(stale.counts.sum())
             if total >= FEWEST_STEPS:
                 fractions[optimizer.id] = float(np.sum(stale.mean * stale.counts)) / total
@@ -43,6 +45,14 @@ class GradientsNotZeroed(Detector):
         if fractions and not guilty:
             because = f"gradients were cleared before {1 - max(fractions.values()):.0%} of the steps"
             yield RuledOut(self.slug, because if max(fractions.values()) < STALE else "zero_grad is called in the loop")
+
+
+def _follows(steps: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Rows of the step right after the row before, or of several steps: after steps not looked at nothing is known."""
+    if not len(steps):
+        return np.zeros(0, dtype=np.bool_)
+    gaps = np.diff(steps, prepend=steps[:1])
+    return np.asarray((gaps <= 1) | (gaps == np.median(gaps)))
 
 
 def _moves(run: Run, optimizer: Optimizer) -> bool:

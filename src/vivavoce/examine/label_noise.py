@@ -18,15 +18,14 @@ from vivavoce.examine.validation import Validation, validation_of
 from vivavoce.measure.robust import median
 from vivavoce.record.run import Run
 
-FEWEST_ERRORS = 12.0  # wrong examples of the later half: the mean rank of fewer is too uncertain
-HONEST_RANK = 0.2  # mean rank of the label among the other classes where the errors are honest; measured: 0.03 … 0.15
+FEWEST_ERRORS = 8.0  # wrong examples: fewer say nothing
+ENOUGH_ERRORS = 25.0  # wrong examples that can speak for themselves
+HONEST_RANK = 0.2  # mean rank of the label among the other classes where the errors are honest; measured: 0 … 0.2
 RANK_SD = 0.3  # standard deviation of a rank that is uniform in [0, 1]
 CERTAIN = 3.0  # standard errors above `HONEST_RANK`
 LEAST_WRONG = 0.08  # fraction of wrong examples that is worth a word
-SURE_SHARE = (
-    0.4  # errors among the surer half over all errors, both as rates: 1 where sureness says nothing; honest: 0.1 … 0.3
-)
-SKILL = 0.25  # accuracy above that of the commonest class, as a fraction of what is left: the network knows something
+SURE_SHARE = 0.7  # error rate of the surer half over that of all: 1 where sureness says nothing; honest: 0 … 0.6
+SKILL = 0.4  # of the way from chance to no errors: below it the labels of honest errors rank 0.2 … 0.5, too
 WORTHLESS = 0.98  # fraction of chance level: a best validation loss above it says that nothing carries over
 BY_HEART = 0.85  # fraction of chance level that the training loss fell below meanwhile
 FEWEST_STEPS = 100  # steps before anything is said of a network that stays at chance level
@@ -35,7 +34,7 @@ MOVING = 3e-4  # ‖Δw‖/‖w‖: the network moves, so that a loss at chance 
 
 @dataclass(frozen=True)
 class Doubt:
-    """The wrong examples of the later half: their share, the mean rank of their labels, and of how many errors."""
+    """The wrong examples of skilled batches: their share, the mean rank of their labels, and of how many errors."""
 
     wrong: float
     rank: float
@@ -63,7 +62,14 @@ class LabelNoise(Detector):
             return
         doubt, validation = doubt_of(run, progress), validation_of(run, progress)
         if doubt is not None and progress.learned and _noisy(doubt):
-            yield _partly(run, progress, doubt)
+            yield _partly(progress, doubt)
+        elif (
+            doubt is not None
+            and validation is not None
+            and progress.learned
+            and _better_elsewhere(run, doubt, validation)
+        ):
+            yield _partly(progress, doubt, f" On the validation data {validation.accuracy[-1]:.0%} are right.")
         elif validation is not None and _carries_nothing(progress, validation):
             yield _all_wrong(progress, validation)
         elif at_chance(run, progress) and run.steps >= FEWEST_STEPS and _works(run):
@@ -75,16 +81,14 @@ class LabelNoise(Detector):
 
 
 def doubt_of(run: Run, progress: Progress) -> Doubt | None:
-    """The wrong examples of the later half of the run; None where too few were looked at."""
+    """The wrong examples of the batches in which the network showed skill; None where there were too few."""
     if progress.loss is None:
         return None
     for track in run.tracks("label_doubt"):
         if track.owner != ("loss", progress.loss.id):
             continue
-        late = track.steps > run.steps // 2
-        if late.sum() < 3:  # the samples get rarer: the last ones then
-            late = np.arange(len(track)) >= len(track) // 2
-        rank, sure, examples, errors = (track.mean[late, i] for i in range(1, 5))
+        skilled = track.mean[:, 0] < (1 - SKILL) * (1 - 1 / max(2, progress.loss.classes or 2))
+        rank, sure, examples, errors = (track.mean[skilled, i] for i in range(1, 5))
         counted = float(np.nansum(errors))
         if counted < FEWEST_ERRORS:
             return None
@@ -98,7 +102,18 @@ def doubt_of(run: Run, progress: Progress) -> Doubt | None:
 
 def _noisy(doubt: Doubt) -> bool:
     flat = doubt.sure > SURE_SHARE * doubt.wrong
-    return doubt.z > CERTAIN and flat and LEAST_WRONG < doubt.wrong < 1 - SKILL
+    return doubt.z > CERTAIN and flat and doubt.wrong > LEAST_WRONG and doubt.errors >= ENOUGH_ERRORS
+
+
+def _better_elsewhere(run: Run, doubt: Doubt, validation: Validation) -> bool:
+    """Far fewer errors on other data, whose labels are clean, then; dropout and augmentation leave near misses."""
+    known = validation.accuracy[np.isfinite(validation.accuracy)]
+    if not len(known) or doubt.wrong < LEAST_WRONG:
+        return False
+    error = math.sqrt(doubt.wrong * (1 - doubt.wrong) / max(1.0, doubt.errors / doubt.wrong))
+    gap = doubt.wrong - (1 - float(known[-1]))
+    flat = doubt.sure > SURE_SHARE * doubt.wrong
+    return gap > 0.5 * doubt.wrong and gap > CERTAIN * error and flat and doubt.rank > HONEST_RANK and not limit_of(run)
 
 
 def _carries_nothing(progress: Progress, validation: Validation) -> bool:
@@ -119,15 +134,15 @@ def _works(run: Run) -> bool:
     return bool((track.maximum[-1] != NO_GRADIENT).all() and (track.maximum > 0).any(axis=0).all())
 
 
-def _partly(run: Run, progress: Progress, doubt: Doubt) -> Finding:
+def _partly(progress: Progress, doubt: Doubt, more: str = "") -> Finding:
     return _finding(
         progress,
         "warning",
-        0.85 if doubt.z > 2 * CERTAIN else 0.75,
+        0.85 if doubt.z > 2 * CERTAIN else 0.75 if doubt.z > CERTAIN else 0.7,
         (
-            f"{doubt.wrong:.0%} of the training examples looked at in the second half are wrong, and their labels are no near misses: "
+            f"{doubt.wrong:.0%} of the training examples looked at are wrong, and their labels are no near misses: "
             f"they rank {doubt.rank:.2f} among the other classes (0 the runner-up, 0.5 any class), {doubt.sure:.0%} of the ones that "
-            f"the network is surest of are wrong, too. Labels drawn at random look like this."
+            f"the network is surest of are wrong, too. Labels drawn at random look like this.{more}"
         ),
         (
             Evidence("mean rank of the labels of wrong examples", doubt.rank, "0 … 1", HONEST_RANK, "honest errors: the runner-up"),
@@ -158,10 +173,19 @@ def _unrelated(progress: Progress) -> Finding:
         0.72,
         (
             f"The network moves and receives gradients, yet the loss stays at {progress.end:.3g}, what a constant prediction gives "
-            f"({progress.chance:.3g}): the labels have nothing to do with the inputs (shuffled apart?), or the inputs tell nothing."
+            f"({progress.chance:.3g}{_classes(progress)}): the labels have nothing to do with the inputs (shuffled apart?), or the "
+            f"inputs tell nothing."
         ),
         (Evidence("loss", progress.end, "", progress.chance, "chance level"),),
     )
+
+
+def _classes(progress: Progress) -> str:
+    """Among how many classes it guesses, in words."""
+    classes = progress.loss.classes if progress.loss else None
+    if not classes or progress.function not in CLASSIFICATION:
+        return ""
+    return f"; guessing among {classes} classes gives ln {classes} = {math.log(classes):.3f}"
 
 
 def _finding(

@@ -10,7 +10,7 @@ import numpy as np
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.exploding_gradients import sensitive_start
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut, Severity
-from vivavoce.examine.progress import LEARNED, SIGNIFICANT, Progress
+from vivavoce.examine.progress import BINARY, CLASSIFICATION, LEARNED, SIGNIFICANT, Progress
 from vivavoce.examine.reading import (
     Weights,
     first_nonfinite,
@@ -26,12 +26,14 @@ from vivavoce.record.entities import Optimizer
 from vivavoce.record.run import Run
 
 LARGE = 0.1  # ‖Δw‖/‖w‖ of the median weight (TheDeepChecker and DeepDiagnosis: above 0.1)
+HUGE = 0.3  # ‖Δw‖/‖w‖ that needs no loss beside it
 SUSPECT = 0.01  # ‖Δw‖/‖w‖: ten times the usual 1e-3; enough only where the loss went up
 USUAL = 3e-3  # ‖Δw‖/‖w‖ aimed at by the remedy; measured on healthy networks: 2e-4 … 2e-2
 EARLY = 5  # samples: one step of the right (wrong) size is enough to ruin a network
 SATURATED = 0.8  # fraction of a module's outputs, before the first step: then the initialisation is to blame
 POOR = 0.4  # fraction of the loss that is left: updates this large keep a network from doing better
 JUMP = 10.0  # times the first loss: what a first step of the wrong size makes of it
+UNLEARNED = 0.5  # fraction of the reference loss that had been reached before all of it was lost again
 WORSE = 2.0  # times its best level (TheDeepChecker: ≥ 2 × minimum is diverging)
 
 
@@ -98,10 +100,15 @@ def _harm(run: Run, progress: Progress | None, largest: float) -> tuple[str, Sev
     broken = first_nonfinite(run)
     if broken is not None and largest >= LARGE:
         return f"values stopped being finite at step {broken:,}", "critical"
+    if progress is not None and progress.players > 1 and largest >= HUGE:
+        return "in a game of two networks neither can follow such steps", "warning"
     if progress is None or not progress.bounded:
         return "", "note"
     course = f"from {progress.start:.3g} to {progress.end:.3g}"
-    if progress.rose and largest >= SUSPECT:
+    certain = (
+        progress.function in CLASSIFICATION | BINARY
+    )  # the targets of others may move, in reinforcement learning say
+    if progress.rose and largest >= (SUSPECT if certain else LARGE):
         return f"the loss rose {course}", "critical"
     if largest >= LARGE and not progress.learned and progress.had_room and not progress.falling:
         return f"the loss did not fall below what it takes to show learning ({course})", "critical"
@@ -109,6 +116,11 @@ def _harm(run: Run, progress: Progress | None, largest: float) -> tuple[str, Sev
         return (
             f"the loss jumped from {progress.start:.3g} to {progress.early_peak:.3g} and came down only to {progress.end:.3g}",
             "warning",
+        )
+    if largest >= SUSPECT and progress.best < UNLEARNED * progress.reference and progress.end > progress.reference:
+        return (
+            f"the loss had fallen to {progress.best:.3g} and is back at {progress.end:.3g}: all was lost again",
+            "critical",
         )
     climb = progress.end - progress.best
     much = max(SIGNIFICANT * progress.error, LEARNED * progress.reference)

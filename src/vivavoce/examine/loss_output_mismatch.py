@@ -20,6 +20,7 @@ MISMATCHES: dict[tuple[str, str], tuple[str, str]] = {
     ("cross_entropy", "Sigmoid"): ("cross_entropy applies log_softmax itself and expects logits of any size, not numbers in (0, 1)", "return the logits: drop the sigmoid"),
     ("binary_cross_entropy_with_logits", "Sigmoid"): ("the loss applies the sigmoid itself, a second one confines it to (0.5, 0.73)", "return the logits: drop the sigmoid"),
     ("binary_cross_entropy_with_logits", "Softmax"): ("the loss applies a sigmoid itself and expects logits", "return the logits: drop the softmax"),
+    ("binary_cross_entropy_with_logits", "Relu"): ("a ReLU leaves no negative logits, so every probability is 0.5 or more", "return the logits: drop the ReLU"),
     ("nll_loss", "Softmax"): ("nll_loss expects logarithms of probabilities", "F.log_softmax(logits, dim=1)"),
     ("nll_loss", "Addmm"): ("nll_loss expects logarithms of probabilities; the output of a linear layer has no lower bound", "F.cross_entropy(logits, target)"),
 }  # fmt: skip

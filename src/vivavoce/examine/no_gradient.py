@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut, Severity
 from vivavoce.examine.progress import Progress
-from vivavoce.examine.reading import NO_GRADIENT, at, layer_of, scalars, some, where
+from vivavoce.examine.reading import NO_GRADIENT, at, held, layer_of, scalars, some, where
 from vivavoce.record.entities import Optimizer, Parameter
 from vivavoce.record.run import Run
 
@@ -37,7 +37,10 @@ class NoGradient(Detector):
                 yield _detached(run, optimizer, detached, present)
             elif scalars(frozen) >= MOST * max(1, scalars(present)) and _stuck(run):
                 yield _frozen(run, optimizer, frozen, present)
-        if looked and not any(_silent(run, optimizer)[2] for optimizer in run.optimizers.values()):
+        unreached = _unreached(run)
+        if unreached is not None:
+            yield _unused(run, *unreached)
+        elif looked and not any(_silent(run, optimizer)[2] for optimizer in run.optimizers.values()):
             yield RuledOut(self.slug, "every parameter in an optimizer received gradients")
 
 
@@ -55,6 +58,48 @@ def _silent(run: Run, optimizer: Optimizer) -> tuple[int, list[Parameter], list[
             has[int(label)] = has.get(int(label), False) or seen
     present = [run.parameters[id] for id in has if id in run.parameters]
     return rows, present, [p for p in present if not has[p.id]]
+
+
+def _unreached(run: Run) -> tuple[Optimizer, list[Parameter], list[Parameter]] | None:
+    """An optimizer that never stepped, with parameters that no loss reaches, beside parameters of the same model that one does."""
+    stepped = {track.owner[1] for track in run.tracks("gradient_norm") if track.owner and len(track)}
+    for optimizer in run.optimizers.values():
+        own = [p for p in run.parameters.values() if optimizer.id in p.optimizers or p.id in held(optimizer)]
+        lost = [p for p in own if p.trainable and p.reached is False]
+        beside = [p for p in run.parameters.values() if p.reached and p.model in {q.model for q in lost}]
+        if optimizer.id not in stepped and lost and beside:
+            return optimizer, lost, [*lost, *beside]
+    orphans = [
+        p
+        for p in run.parameters.values()
+        if p.trainable and p.reached is False and not p.optimizers and p.model is not None
+    ]
+    return _of_part(run, orphans, stepped)
+
+
+def _of_part(
+    run: Run, orphans: list[Parameter], stepped: set[int]
+) -> tuple[Optimizer, list[Parameter], list[Parameter]] | None:
+    """Parameters that no loss reaches and no optimizer holds: grave where they are most of a model that learns nothing."""
+    models = {p.model for p in orphans}
+    beside = [p for p in run.parameters.values() if p.reached and p.optimizers and p.model in models]
+    progress = Progress.of(run)
+    slow = progress is not None and progress.bounded and progress.had_room and progress.remaining > MOST
+    optimizer = next((run.optimizers[id] for id in sorted(stepped) if id in run.optimizers), None)
+    if not beside or not slow or optimizer is None or scalars(orphans) < MOST * scalars([*orphans, *beside]):
+        return None
+    return optimizer, orphans, [*orphans, *beside]
+
+
+def _unused(run: Run, optimizer: Optimizer, lost: list[Parameter], model: list[Parameter]) -> Finding:
+    fraction = scalars(lost) / max(1, scalars(model))
+    layers = list(dict.fromkeys(layer_of(p) for p in lost))
+    why = (
+        f"No loss reaches {some(layers)} ({fraction:.0%} of the scalars), although they are trainable: what they make is detached, "
+        f"or computed under no_grad, before it enters the loss."
+    )
+    severity: Severity = "critical" if fraction >= MOST or _stuck(run) else "warning"
+    return _finding(run, optimizer, lost, why, severity, fraction, 0.85)
 
 
 def _stuck(run: Run) -> bool:

@@ -9,7 +9,7 @@ from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
 from vivavoce.examine.reading import at, where
 from vivavoce.examine.target_broadcast import BROADCASTING
 from vivavoce.measure.robust import median
-from vivavoce.record.entities import Loss
+from vivavoce.record.entities import Loss, Model, Module
 from vivavoce.record.run import Run
 
 RANGES: dict[str, tuple[float, float]] = {
@@ -30,7 +30,8 @@ class OutputRange(Detector):
     slug = "output-range"
     question = 2
     explains = ("underfitting", "guessing", "saturated-units", "dead-units", "vanishing-gradients",
-                "stopped-too-early", "learning-rate-too-low", "label-noise", "capacity-too-small")  # fmt: skip
+                "stopped-too-early", "learning-rate-too-low", "label-noise", "capacity-too-small",
+                "discriminator-dominates", "mode-collapse")  # fmt: skip
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Compare the range of the last operation with the extremes of the recorded targets."""
@@ -47,6 +48,50 @@ class OutputRange(Detector):
                 yield _finding(run, site, limits, (low, high))
                 return
             yield RuledOut(self.slug, f"targets {low:.2g} … {high:.2g} lie within reach of the outputs")
+        yield from _made(run)
+
+
+def _made(run: Run) -> Iterator[Finding]:
+    """In a game of two networks: the data that the critic is shown lie outside of what the other network can make."""
+    critics = {track.owner[1] for track in run.tracks("adversary") if track.owner and len(track)}
+    for critic in sorted(critics & set(run.models)):
+        owner = ("model", critic)
+        low, high, deviation = (median(run.series("input", owner, name).mean) for name in ("min", "max", "std"))
+        for model in run.models.values():
+            last = _last_layer(run, model)
+            limits = RANGES.get(last.class_name) if last and model.id not in critics else None
+            if last and limits and max(limits[0] - low, high - limits[1]) > BEYOND * deviation > 0:
+                yield _out_of_reach(run, model, last, limits, (low, high))
+                return
+
+
+def _last_layer(run: Run, model: Model) -> Module | None:
+    """The module of a model that was built last: in most networks the one that makes the output."""
+    return max((m for m in run.modules.values() if m.model == model.id), key=lambda m: m.id, default=None)
+
+
+def _out_of_reach(
+    run: Run, model: Model, last: Module, limits: tuple[float, float], data: tuple[float, float]
+) -> Finding:
+    return Finding(
+        slug=OutputRange.slug,
+        severity="critical",
+        confidence=0.9,
+        question=OutputRange.question,
+        title="The outputs cannot reach the targets",
+        why=(
+            f"The last layer of {model.name} is {last.class_name}, which gives {limits[0]:g} to {limits[1]:g}; the data that its samples "
+            f"are compared with go from {data[0]:.3g} to {data[1]:.3g}."
+        ),
+        where=where(model.site, layer=last.name, first_step=1, last_step=run.steps),
+        evidence=(
+            Evidence("lowest value of the data", data[0], "", limits[0], f"range of {last.class_name}"),
+            Evidence("highest value of the data", data[1], "", limits[1], f"range of {last.class_name}"),
+        ),
+        remedies=(
+            Remedy("linear-output", "end with the linear layer, or scale the data into the range", f"drop {last.name}"),
+        ),
+    )
 
 
 def _limits(site: Loss) -> tuple[float, float] | None:

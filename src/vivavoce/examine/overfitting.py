@@ -19,6 +19,8 @@ RISE_OF_START = 0.02  # fraction of the first validation loss: 0.010 to 0.012 is
 SIGNIFICANT = 3.0  # standard errors of the difference, from the passes' own noise
 HEART_TRAIN = 0.1  # fraction of chance level: the training data are learned by heart …
 HEART_VALIDATION = 0.6  # … while the validation loss is still this near chance level
+FAR_BELOW = 0.02  # of the validation loss: the training loss is next to nothing …
+HIGH_VALIDATION = 0.25  # … and of chance level: the validation loss is not
 FEWEST_PASSES = 1  # validation passes: what was learned by heart shows in one
 RISING_PASSES = 3  # passes before a rise is believed
 CONFIDENCE_ONLY = 0.01  # accuracy that the decisions may have lost since the best loss, and still count as no worse
@@ -66,8 +68,11 @@ def _training_fell(run: Run, progress: Progress, validation: Validation) -> bool
 
 def _by_heart(progress: Progress, validation: Validation) -> bool:
     """Nothing of the training loss is left, most of the validation loss is."""
-    chance = progress.chance if validation.comparable else None
-    return chance is not None and progress.end < HEART_TRAIN * chance and validation.end > HEART_VALIDATION * chance
+    chance = progress.chance if validation.comparable and progress.bounded else None
+    if chance is None:
+        return False
+    apart = progress.end < FAR_BELOW * validation.end and validation.end > HIGH_VALIDATION * chance
+    return (progress.end < HEART_TRAIN * chance and validation.end > HEART_VALIDATION * chance) or apart
 
 
 def _finding(run: Run, progress: Progress, validation: Validation, rise: float) -> Finding:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut, Severity
 from vivavoce.examine.progress import Progress
@@ -21,7 +23,8 @@ from vivavoce.examine.reading import (
 from vivavoce.record.entities import Optimizer, Parameter
 from vivavoce.record.run import Run
 
-FEWEST_ROWS = 3  # recorded steps without a gradient before an optimizer counts as idle
+FEWEST_ROWS = 3  # recorded steps without a gradient before an optimizer counts as idle from the start
+FEWEST_IDLE = 20  # recorded steps without a gradient at the end before one that was busy counts as idle
 MOST = 0.5  # fraction of a model's scalars: with half of them standing still the rest trains on random features
 
 
@@ -32,7 +35,7 @@ class ParametersNotOptimized(Detector):
     question = 2
     explains = ("no-gradient", "guessing", "underfitting", "learning-rate-too-low", "vanishing-gradients",
                 "stopped-too-early", "class-ignored", "overfitting", "label-noise", "capacity-too-small",
-                "batch-too-large")  # fmt: skip
+                "batch-too-large", "learning-rate-too-high")  # fmt: skip
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Look at models of which nothing is held, then at models held in part."""
@@ -53,10 +56,25 @@ class ParametersNotOptimized(Detector):
                 yield from _other_model(run, optimizer, of_model)
 
 
-def _idle(run: Run, optimizer: Optimizer) -> bool:
-    """None of the optimizer's parameters ever had a gradient."""
+def _idle_since(run: Run, optimizer: Optimizer) -> int | None:
+    """The step since which none of the optimizer's parameters had a gradient; None where they have some at the end."""
     track = optimizer_track(run, "gradient_norm", optimizer)
-    return track is not None and len(track) >= FEWEST_ROWS and bool((track.maximum == NO_GRADIENT).all())
+    if track is None or len(track) < FEWEST_ROWS:
+        return None
+    busy = np.flatnonzero((track.maximum != NO_GRADIENT).any(axis=1))
+    first = int(busy[-1]) + 1 if len(busy) else 0
+    rows = len(track) - first
+    return int(track.steps[first]) if rows >= (FEWEST_IDLE if first else FEWEST_ROWS) else None
+
+
+def _made_and_idle(run: Run) -> bool:
+    """An optimizer was made that never stepped: ids are given when optimizers are made, and recorded when they step."""
+    return bool(run.optimizers) and max(run.optimizers) >= len(run.optimizers)
+
+
+def _own_loss(run: Run) -> bool:
+    """There are several places where gradients are made: the model that stands still has a loss of its own."""
+    return len({track.owner for track in run.tracks("train/loss") if track.owner and len(track)}) > 1
 
 
 def _other_model(run: Run, optimizer: Optimizer, missing: list[Parameter]) -> Iterator[Finding]:
@@ -67,12 +85,20 @@ def _other_model(run: Run, optimizer: Optimizer, missing: list[Parameter]) -> It
         {run.parameters[id].model for id in held(optimizer) if id in run.parameters} - {None, missing[0].model}
     )  # type: ignore[type-var]
     others = some([run.models[id].name for id in holds if id in run.models]) or "other parameters"
-    if _idle(run, optimizer):
+    since = _idle_since(run, optimizer)
+    if since is not None:
+        never = "never receive one" if since <= 1 else f"receive none from step {since:,} on"
         why = (
             f"The loss is computed by {name}, but the optimizer made at {at(optimizer.site)} holds {others}: "
-            f"{len(missing)} parameters receive gradients that no step uses, and those in the optimizer never receive one."
+            f"{len(missing)} parameters receive gradients that no step uses, and those in the optimizer {never}."
         )
         yield _finding(run, optimizer, missing, why, "critical", 0.97, 1.0)
+    elif _made_and_idle(run) and (progress := Progress.of(run)) is not None and progress.players < 2 and _own_loss(run):
+        why = (
+            f"{name} receives gradients, and an optimizer was made that never steps: {len(missing)} parameters "
+            f"({scalars(missing):,} scalars) stay as they were."
+        )
+        yield _finding(run, optimizer, missing, why, "critical", 0.88, 1.0)
     else:
         why = f"{name} receives gradients, but no optimizer holds it; if that is meant, requires_grad_(False) saves the work."
         yield _finding(run, optimizer, missing, why, "note", 0.5, 1.0)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vivavoce.examine.reading import last_phase
 from vivavoce.measure.chance import binary_entropy, entropy, uniform_cross_entropy
 from vivavoce.measure.robust import median, stream_noise
 from vivavoce.measure.trend import Trend, robust_trend
@@ -30,6 +31,8 @@ SIGNIFICANT = 4.0  # standard errors: 1 false call in 16,000 for normal noise, a
 RIVAL_SHARE = 0.1  # of the calls of the main backward site: what is called less often is no player's own loss
 CLASSIFICATION = frozenset({"cross_entropy", "nll_loss"})
 BINARY = frozenset({"binary_cross_entropy", "binary_cross_entropy_with_logits"})
+MOST_LOG = 200.0  # natural logarithm: what larger likelihoods are cut at
+GAUSSIAN = frozenset({"gaussian_nll_loss"})
 SQUARED = frozenset({"mse_loss"})
 FLOOR_ZERO = (
     CLASSIFICATION | BINARY | SQUARED | {"l1_loss", "smooth_l1_loss", "huber_loss", "multi_margin_loss"}
@@ -60,13 +63,19 @@ class Progress:
     chance: float | None = None
     loss: Loss | None = None
     players: int = 1
+    lowest: float = -math.inf  # of all values
+    as_variance: bool = False  # a Gaussian likelihood as the share of variance that it leaves, exp 2(L - chance)
 
     @classmethod
     def of(cls, run: Run) -> Progress | None:
         """The progress of a run's main loss; None where fewer than `2 · END_ROWS` finite values were recorded."""
         site = main_function(run)
-        series = run.series("train/function_loss", ("loss", site.id)) if site else run.train_loss
+        unchanged = run.main_loss is not None and bool(run.main_loss.function)  # given to backward() as it was made
+        series = run.series("train/function_loss", ("loss", site.id)) if site and not unchanged else run.train_loss
+        begun = last_phase(run)
         finite = series.finite
+        if begun and int((finite.steps > begun).sum()) >= 2 * END_ROWS:
+            finite = finite.where(finite.steps > begun)
         if len(finite) < 2 * END_ROWS:
             return None
         return _progress(finite, site, run)
@@ -84,7 +93,12 @@ class Progress:
     @property
     def bounded(self) -> bool:
         """The loss is of a kind that cannot fall below zero and has one player: its relative change means something."""
-        return self.function in FLOOR_ZERO and self.players == 1
+        return (self.function in FLOOR_ZERO or self.as_variance or self.by_hand) and self.players == 1
+
+    @property
+    def by_hand(self) -> bool:
+        """The loss was computed without a loss function, and never fell below zero: its floor is not known."""
+        return not self.function and self.lowest >= 0 < self.start
 
     @property
     def learned(self) -> bool:
@@ -130,7 +144,8 @@ class Progress:
         """One plain sentence about the course of the loss."""
         verb = "fell" if self.end < self.start else "rose"
         chance = f" (chance level {self.chance:.3g})" if self.chance is not None else ""
-        return f"The training loss {verb} from {self.start:.3g} to {self.end:.3g}{chance} over {self.length:,} steps."
+        subject = "share of the variance that the likelihood leaves" if self.as_variance else "training loss"
+        return f"The {subject} {verb} from {self.start:.3g} to {self.end:.3g}{chance} over {self.length:,} steps."
 
     def trend(self, fraction: float = 1.0) -> Trend:
         """The robust trend of the block levels over the last `fraction` of the blocks, per step."""
@@ -155,9 +170,15 @@ def main_function(run: Run) -> Loss | None:
 
 
 def _progress(series: Series, site: Loss | None, run: Run) -> Progress:
+    chance = chance_level(run, site) if site else None
+    as_variance = site is not None and site.function in GAUSSIAN and chance is not None
+    if as_variance and chance is not None:
+        series = _variance_left(series, chance)
+        chance = 1.0
     values = series.mean
     rows = len(values)
-    end_rows = max(END_ROWS, int(END_FRACTION * rows))
+    last = int(series.steps[-1]) - END_FRACTION * float(series.steps[-1] - series.steps[0])
+    end_rows = max(END_ROWS, int((series.steps > last).sum()))  # by steps: rows may be rarer later on
     steps, levels = block_levels(series.steps.astype(np.float64), values, min(BLOCKS, rows // 2))
     main = run.main_loss
     return Progress(
@@ -173,10 +194,21 @@ def _progress(series: Series, site: Loss | None, run: Run) -> Progress:
         early_peak=float(np.max(series.maximum[:EARLY_ROWS])),
         steps=steps,
         levels=levels,
-        chance=chance_level(run, site) if site else None,
+        chance=chance,
+        as_variance=as_variance,
+        lowest=float(np.min(series.minimum)),
         loss=site or main,
         players=_players(run),
     )
+
+
+def _variance_left(series: Series, chance: float) -> Series:
+    """Gaussian negative log-likelihoods L as exp 2(L - chance): above zero, 1 where a constant prediction would be."""
+    mean, low, high = (
+        np.exp(np.clip(2 * (values - chance), None, MOST_LOG))
+        for values in (series.mean, series.minimum, series.maximum)
+    )
+    return Series(series.steps, series.counts, mean, low, high, series.nonfinite)
 
 
 def _players(run: Run) -> int:
@@ -208,7 +240,8 @@ def chance_level(run: Run, site: Loss) -> float | None:
     """The loss of the best constant prediction, from the recorded targets; None where it cannot be known.
 
     Cross-entropy: the entropy of the classes' frequencies, or ln C where they were not recorded. Binary cross-entropy:
-    the entropy of the rate of positives. Squared error: the variance of the targets.
+    the entropy of the rate of positives. Squared error: the variance of the targets, and for a Gaussian likelihood half of
+    1 + ln σ².
     """
     if site.reduction != "mean":
         return None
@@ -218,6 +251,9 @@ def chance_level(run: Run, site: Loss) -> float | None:
     if site.function in BINARY:
         level = binary_entropy(median(run.series("target", target, "mean").mean))
         return level if math.isfinite(level) and level > 0 else None
+    if site.function in GAUSSIAN:
+        typical = median(run.series("target", target, "std").mean)
+        return 0.5 * (1 + 2 * math.log(typical)) if typical > 0 else None
     if site.function in SQUARED:
         deviation = run.series("target", target, "std").finite.mean
         return float(np.median(deviation**2)) if len(deviation) and float(np.median(deviation)) > 0 else None

@@ -13,6 +13,7 @@ from vivavoce.record.entities import Optimizer, Parameter, Site
 from vivavoce.record.run import Run
 from vivavoce.record.tracks import Track
 
+SHORTEST_PHASE = 10  # steps: fewer are an end, not a phase that could be judged by itself
 NO_GRADIENT = -1.0  # what gradient_norm holds where a parameter's gradient is None
 
 
@@ -107,9 +108,28 @@ def main_optimizer(run: Run) -> Optimizer | None:
 
 
 def stepped_optimizers(run: Run) -> list[Optimizer]:
-    """The optimizers whose gradients were recorded, in the order they were made."""
-    ids = {track.owner[1] for track in run.tracks("gradient_norm") if track.owner and len(track)}
+    """The optimizers whose gradients were recorded in the last phase, in the order they were made."""
+    begun = last_phase(run)
+    ids = {t.owner[1] for t in run.tracks("gradient_norm") if t.owner and len(t) and int(t.steps[-1]) > begun}
     return [run.optimizers[id] for id in sorted(ids) if id in run.optimizers]
+
+
+def last_phase(run: Run) -> int:
+    """The step after which the last phase begins, 0 where there is one phase: pre-training ends, fine-tuning begins.
+
+    A phase is new where all optimizers that stepped before step no more, and others do.
+    """
+    spans: dict[object, tuple[int, int]] = {}
+    for track in run.tracks("step"):
+        if len(track):
+            first, last = spans.get(track.owner, (int(track.steps[0]), int(track.steps[-1])))
+            spans[track.owner] = min(first, int(track.steps[0])), max(last, int(track.steps[-1]))
+    begun = 0
+    for first, last in spans.values():
+        before = [end for start, end in spans.values() if start < first]
+        if before and max(before) <= first and last - first >= SHORTEST_PHASE:
+            begun = max(begun, *before)
+    return begun
 
 
 def held(optimizer: Optimizer) -> list[int]:

@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
 from vivavoce.examine.progress import Progress
-from vivavoce.examine.reading import where
+from vivavoce.examine.reading import last_phase, where
 from vivavoce.examine.validation import Validation, validation_of
 from vivavoce.record.run import Run
 
 FEWEST_ROWS = 10  # recorded losses
-LEFT = 0.35  # fraction of the start or of chance level: below it most is learned, and every run ends a little early
+LEFT = 0.28  # fraction of the start or of chance level: below it most is learned, and every run ends a little early
 STILL_FALLING = 0.1  # fraction of the level lost in the last third
 FALLING_Z = -2.3  # Mann–Kendall statistic, one-sided 1 %
 AT_BEST = 1.25  # times the best level: above it the loss comes back from somewhere, a second task for instance
+FINE_TUNING = 100  # steps of a second phase
 WELL_ENOUGH = 0.9  # validation accuracy
 
 
@@ -29,7 +30,18 @@ class StoppedTooEarly(Detector):
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """A run that goes on has not stopped."""
         progress = Progress.of(run)
-        if progress is None or not progress.bounded or progress.rows < FEWEST_ROWS or not finished(run):
+        if (
+            progress is None
+            or not progress.bounded
+            or progress.by_hand
+            or progress.rows < FEWEST_ROWS
+            or not finished(run)
+        ):
+            return
+        if (begun := last_phase(run)) and run.steps - begun >= FINE_TUNING:
+            yield RuledOut(
+                self.slug, f"a second phase of {run.steps - begun:,} steps: fine-tuning ends where its author wants"
+            )
             return
         validation = validation_of(run, progress)
         fall = last_fall(progress)

@@ -9,7 +9,7 @@ import numpy as np
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
 from vivavoce.examine.progress import Progress
-from vivavoce.examine.reading import Weights, layer_of, main_optimizer, optimizer_track, some, weights_of, where
+from vivavoce.examine.reading import Weights, layer_of, optimizer_track, some, stepped_optimizers, weights_of, where
 from vivavoce.record.entities import Optimizer, Parameter
 from vivavoce.record.run import Run
 
@@ -31,20 +31,32 @@ class SymmetricWeights(Detector):
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Equal units that move are proof; zero weights need harm beside them."""
-        optimizer = main_optimizer(run)
-        weights = weights_of(run, optimizer) if optimizer else None
-        equal = _equal(run, optimizer) if optimizer else []
+        optimizers = stepped_optimizers(run)
+        equal = [parameter for optimizer in optimizers for parameter in _equal(run, optimizer)]
         progress = Progress.of(run)
         if equal and progress is not None:
             yield _finding(run, [layer_of(p) for p in equal], "still have only equal units", LATE)
             return
-        if weights is None or int(weights.steps[0]) > EARLIEST or progress is None:
+        sampled = [weights for optimizer in optimizers if (weights := weights_of(run, optimizer))]
+        if not sampled or any(int(weights.steps[0]) > EARLIEST for weights in sampled) or progress is None:
             return
-        zero = [p for p, norm in zip(weights.parameters, weights.weight[0], strict=True) if norm == 0]
+        zero = zero_at_start(run)
         if len(zero) >= FEWEST and not progress.learned and progress.had_room and _stuck(progress):
-            yield _finding(run, [layer_of(p) for p in zero], "are all zero at the first step", int(weights.steps[0]))
+            yield _finding(run, [layer_of(p) for p in zero], "are all zero at the first step", int(sampled[0].steps[0]))
         elif not zero:
-            yield RuledOut(self.slug, _range(weights))
+            yield RuledOut(self.slug, _range(sampled[0]))
+
+
+def zero_at_start(run: Run) -> list[Parameter]:
+    """The weights that were all zero when they were first sampled, near the start."""
+    sampled = [weights for optimizer in stepped_optimizers(run) if (weights := weights_of(run, optimizer))]
+    return [
+        p
+        for weights in sampled
+        if int(weights.steps[0]) <= EARLIEST
+        for p, norm in zip(weights.parameters, weights.weight[0], strict=True)
+        if norm == 0
+    ]
 
 
 def _stuck(progress: Progress) -> bool:

@@ -15,6 +15,7 @@ from vivavoce.record.run import Run
 
 FEWEST_STEPS = 100  # steps: earlier, a flat loss may be the plateau before the fall
 LEFT = 0.5  # fraction of chance level: below it the data may simply hold no more
+LIMITED = 0.25  # the same where the set-up holds the network back
 POOR = 0.85  # fraction of chance level: above it hardly anything was learned
 FLAT = 0.03  # fraction of the level that a third of the run may still bring
 FALLING_Z = -2.3  # Mann–Kendall statistic, one-sided 1 %: such a loss is slow, not flat
@@ -28,7 +29,7 @@ class Underfitting(Detector):
 
     slug = "underfitting"
     question = 9
-    explains = ("guessing", "capacity-too-small", "class-ignored", "label-noise")  # fmt: skip
+    explains = ("guessing", "class-ignored")
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Noise in the data looks the same from outside: without a limit in sight it is at most a note."""
@@ -36,11 +37,12 @@ class Underfitting(Detector):
         if progress is None or not progress.bounded or progress.chance is None or run.steps < FEWEST_STEPS:
             return
         left = progress.end / progress.chance
-        if left < LEFT:
+        limit = limit_of(run)
+        if left < (LIMITED if limit else LEFT):
             yield RuledOut(self.slug, f"the training loss fell to {left:.0%} of chance level")
         elif left > WORSE_THAN_CHANCE or progress.rose or not _flat(progress) or not _moving(run):
             return
-        elif limit := limit_of(run):
+        elif limit:
             yield _finding(progress, left, limit, 0.8)
         elif progress.function in SQUARED and left > POOR:
             yield _finding(progress, left, "it predicts little more than the mean", 0.7)
@@ -68,9 +70,11 @@ def limit_of(run: Run) -> str:
         decay = max((float(group.get("weight_decay") or 0) for group in optimizer.groups), default=0.0)
         if decay >= DECAY:
             return f"a weight decay of {decay:g} pulls the weights to zero"
-    for share in shares(run, "activation_zero"):
-        if "Dropout" in share.module.class_name and share.late >= DROPPED:
-            return f"{share.module.name} drops {share.late:.0%} of its inputs"
+    zeros = shares(run, "activation_zero")
+    before = [s for s in zeros if "Dropout" not in s.module.class_name and s.initial >= DROPPED]
+    for share in zeros:
+        if "Dropout" in share.module.class_name and share.initial >= DROPPED and not before:
+            return f"{share.module.name} drops {share.initial:.0%} of its inputs"
     return ""
 
 

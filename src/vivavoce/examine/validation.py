@@ -76,7 +76,8 @@ def validation_of(run: Run, progress: Progress, fewest: int = FEWEST_PASSES) -> 
     accuracy = run.series("val/loss", owner, "accuracy").mean
     values = losses.mean[keep]
     accuracy = accuracy[keep] if len(accuracy) == len(keep) else np.full(len(values), np.nan)
-    comparable = site.reduction == "mean" == (progress.loss.reduction if progress.loss else "")
+    raw = progress.loss is not None and not progress.as_variance
+    comparable = raw and site.reduction == "mean" == (progress.loss.reduction if progress.loss else "")
     noise = max(stream_noise(values), _batch_error(run, owner) if len(values) < FEWEST_PASSES else 0.0)
     return Validation(site, losses.steps[keep], values, accuracy, noise, comparable)
 
