@@ -24,11 +24,23 @@ class Entry:
 
 
 LABS: dict[str, Entry] = {
+    "fourier": Entry(
+        8,
+        "the cycles in a signal, and how far they can be trusted",
+        "vivavoce.labs.fourier:Fourier",
+        "sound.wav | series.csv",
+    ),
     "approximation": Entry(
         4,
         "the smallest hidden layer for an error, or the proof that there is none",
         "vivavoce.labs.approximation:Approximation",
         "EXPRESSION | points.csv",
+    ),
+    "gradients": Entry(
+        5,
+        "how fast gradients grow, and which remedy survives and learns",
+        "vivavoce.labs.gradients:Gradients",
+        "train.py | run.db",
     ),
     "descent": Entry(
         6, "which batch size gets there first, and what it cannot reach", "vivavoce.labs.descent:Descent", "table.csv"

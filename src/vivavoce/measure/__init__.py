@@ -10,6 +10,10 @@ from importlib import import_module
 
 _HOMES: dict[str, str] = {  # public name: the module of `vivavoce.measure` that defines it
     "ConfusionMatrix": "confusion",
+    "AveragedSpectrum": "spectrum_stream",
+    "data_order": "spectrum_order",
+    "find_cycles": "spectrum_cycles",
+    "spectrogram": "spectrum",
     "spectrum": "spectrum",
     "Expression": "expression",
     "NoiseScale": "gradient_noise",

@@ -123,7 +123,8 @@ def spectrogram(signal: ArrayLike, rate: float = 1.0, length: int = 1024, most: 
     frames = np.stack([values[start : start + length] * weights for start in starts])
     amplitude = (np.abs(np.fft.rfft(frames, axis=1)) * _sides(length) / weights.sum()).astype(np.float64)
     times: Floats = (starts.astype(np.float64) + length / 2) / rate
-    return Frames(times, np.fft.rfftfreq(length, 1 / rate), amplitude.T)
+    frequencies = np.fft.rfftfreq(length, 1 / rate).astype(np.float64)
+    return Frames(times, frequencies, amplitude.T)
 
 
 def learned(prediction: ArrayLike, target: ArrayLike, bins: ArrayLike) -> Floats:

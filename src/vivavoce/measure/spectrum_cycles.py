@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -329,7 +330,7 @@ def _cycle(
     )
 
 
-def _root(variance: float) -> float:
+def _root(variance: Any) -> float:
     return float(np.sqrt(max(float(variance), 0.0)))
 
 
