@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import signal as scipy_signal
 
 from vivavoce.measure import spectrum
-from vivavoce.measure.spectrum import learned, spectrogram, strongest
+from vivavoce.measure.spectrum_transform import learned, spectrogram, strongest
 from vivavoce.measure.spectrum_cycles import Cycle, cramer_rao, find_cycles
 from vivavoce.measure.spectrum_stream import AveragedSpectrum
 
@@ -268,6 +268,11 @@ def test_learned_shares() -> None:
     assert learned(cosines(64, (2 / 64, 1.0, 0.1 + np.pi / 2)), target, [2]) == pytest.approx([0.0], abs=1e-12)
     with pytest.raises(ValueError, match="no part"):
         learned(target, np.zeros(64), [3])
+
+
+def test_the_public_names_are_what_they_say_whatever_is_imported_first() -> None:
+    code = "import vivavoce.measure.spectrum_cycles; from vivavoce.measure import spectrum; assert callable(spectrum)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_numpy_alone_does_not_import_torch() -> None:

@@ -9,7 +9,7 @@ from vivavoce.labs.figures import Figure, ImagePlot, Line, XYPlot
 from vivavoce.labs.fourier_file import Signal, read
 from vivavoce.labs.fourier_proof import bound, exactness, false_alarms, transform
 from vivavoce.labs.lab import Claim, Context, Lab, LabError, Option, Result, Table, held
-from vivavoce.measure.spectrum import spectrogram, spectrum, strongest
+from vivavoce.measure.spectrum_transform import spectrogram, spectrum, strongest
 from vivavoce.measure.spectrum_cycles import Cycle, Cycles, find_cycles
 from vivavoce.report.words import number
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from vivavoce.labs.figures import Line, XYPlot
 from vivavoce.labs.lab import Claim, Context, Result, Table, held
-from vivavoce.measure.spectrum import spectrum, strongest
+from vivavoce.measure.spectrum_transform import spectrum, strongest
 from vivavoce.measure.spectrum_cycles import cramer_rao, find_cycles
 from vivavoce.report.words import number
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from vivavoce.labs.figures import Line, XYPlot
 from vivavoce.labs.lab import Context, Result, Table, held
-from vivavoce.measure.spectrum import learned, spectrum
+from vivavoce.measure.spectrum_transform import learned, spectrum
 from vivavoce.measure.spectrum_order import LEVEL, Order, data_order
 
 Floats = NDArray[np.float64]

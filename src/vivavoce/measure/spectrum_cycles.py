@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vivavoce.measure.spectrum import Floats, checked_signal, hann
+from vivavoce.measure.spectrum_transform import Floats, checked_signal, hann
 
 PADDING = 4  # times the length of the signal that is transformed: the parabola needs points close to the peak
 FEWEST = 16  # samples

@@ -13,7 +13,7 @@ from math import exp, lgamma, log, log1p
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vivavoce.measure.spectrum import Floats
+from vivavoce.measure.spectrum_transform import Floats
 
 LEVEL = 1e-3  # chance of a false alarm in one run
 FEWEST_POSITIONS = 8  # in an epoch

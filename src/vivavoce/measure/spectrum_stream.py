@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vivavoce.measure.spectrum import Floats, checked_signal, hann
+from vivavoce.measure.spectrum_transform import Floats, checked_signal, hann
 
 
 class AveragedSpectrum:
