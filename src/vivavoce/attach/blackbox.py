@@ -59,15 +59,17 @@ class BlackBox:
     def fail(self, error: Exception) -> None:
         """An internal error: the black box is closed, the training goes on."""
         self.on = False
-        self.capture = self._stash = None
+        self.close()
         self.session.fault("black box", error)
 
     def close(self) -> None:
-        """The session ends: let go of everything."""
-        capture, self.capture, self._stash = self.capture, None, None
-        if capture is not None:
-            capture.stop()
-            capture.release()
+        """Let go of everything. A mode that is at work further up is taken off when the step is over."""
+        self._armed, self._closed, self._stash = 0, True, None
+        if self.capture is not None:
+            self.capture.stop()
+            self.capture.release()
+            if self.capture.silence():
+                self.capture = None
 
     # the last steps ---------------------------------------------------------------------------------------------------
 
@@ -129,7 +131,13 @@ class BlackBox:
     def backward_begins(self, loss: Any) -> None:
         """A backward call starts while a step is noted down: the first one of a step ends the noting."""
         capture = self.capture
-        if capture is None or self._closed or not (capture.nodes or capture.broken) or not isinstance(loss, Tensor):
+        if (
+            capture is None
+            or self._closed
+            or not self.on
+            or not (capture.nodes or capture.broken)
+            or not isinstance(loss, Tensor)
+        ):
             return
         started = now()
         try:

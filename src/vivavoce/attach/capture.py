@@ -61,6 +61,8 @@ class Capture:
         """Listen no more. What was captured stays."""
         for handle in self._handles:
             handle.remove()
+            # PyTorch 2.13 leaves this entry behind, and would take every later call of a module for a hooked one
+            nn.modules.module._global_forward_hooks_with_kwargs.pop(handle.id, None)
         self._handles = []
         self.silence()
 

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from vivavoce.attach.session import Session
 
 STEPS = 20  # training steps of the script that are watched before it is ended
-CAPTURED = (1, 10, STEPS)  # steps that are noted down, the latest counts: a script may end before the last one
+CAPTURED = (1, 2, 10, STEPS)  # steps that are noted down: a script may end before the last one, and models that were
+# made before the watch began are known from the second on only
 
 
 class Preflight(Tap):
     """Collects what the checks need, has them made after `STEPS` steps, and records their results.
 
-    `rehearsal` is the newest step that can be repeated on a copy, `obstacle` why there is none. `before` holds the
+    `rehearsals` holds, by step, the first and the latest that can be repeated on a copy, `obstacle` says why there are none. `before` holds the
     weights as the first step found them; `fed` the ids of the parameters that had a gradient other than zero.
     """
 
@@ -32,16 +33,16 @@ class Preflight(Tap):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self.rehearsal: Rehearsal | None = None
+        self.rehearsals: dict[int, Rehearsal] = {}
         self.obstacle = "no backward pass was seen"
         self.before: dict[int, Tensor] = {}
         self.fed: set[int] = set()
         self.calls = 1  # backward calls a step
         self.over = False
-        self.captured = 0  # the step that `rehearsal` repeats
         self._calls = 0
         self._capture: Capture | None = None
         self._concluded = False
+        self._held: list[Any] = []  # optimizers, which a script may let go of before it ends
 
     def install(self) -> None:
         """Listen to the first step."""
@@ -53,6 +54,11 @@ class Preflight(Tap):
         super().uninstall()
 
     # the steps ------------------------------------------------------------------------------------------------------
+
+    def leave_models_alone(self) -> None:
+        """A model is compiled: it must not be listened to."""
+        self.obstacle = "the model is compiled"
+        self._disarm()
 
     def backward_begins(self, loss: Any) -> None:
         """A backward call starts on a loss."""
@@ -75,6 +81,7 @@ class Preflight(Tap):
             try:
                 self._disarm()
                 self._note_gradients()
+                self._held = [state.optimizer() for state in session.optimizers.states.values()]
                 self.calls, self._calls = max(1, self._calls), 0
                 if session.coming in CAPTURED:
                     self._arm()
@@ -94,7 +101,7 @@ class Preflight(Tap):
             return
         self._concluded = True
         if broken_off:
-            self.rehearsal, self.obstacle = None, "the script failed before it was over"
+            self.rehearsals, self.obstacle = {}, "the script failed before it was over"
         started = now()
         try:
             self._disarm()
@@ -132,10 +139,12 @@ class Preflight(Tap):
                 with aside(self.session):
                     rehearsal = capture.rehearsal()
                     rehearsal.verify()
-                self.rehearsal, self.captured = rehearsal, self.session.coming
+                first = min(self.rehearsals, default=self.session.coming)
+                self.rehearsals = {s: r for s, r in self.rehearsals.items() if s == first}
+                self.rehearsals[self.session.coming] = rehearsal
             except NotRepeatableError as error:
                 self.obstacle = str(error)
-        elif self.rehearsal is None:
+        elif not self.rehearsals:
             self.obstacle = "no call of a model was seen before backward()"
         capture.release()
 
