@@ -21,6 +21,7 @@ GUARDS = {  # they catch the faults of what they call, or hold nothing but arith
     "OptimizerTap._after_step",
     "OptimizerTap._before_step",
     "OptimizerTap._forget",
+    "ScalerTap._steps",
     "Session.end_step",
     "numbers.tracing",
     "numbers.transformed",

@@ -218,12 +218,20 @@ class Session:
         if self.step == 0 and self._patience is None:
             self.recorder.close()
             return None
-        self._settle_accounts(exit_code, error)
+        self._guarded(lambda: self._settle_accounts(exit_code, error))
         run = Run(self.recorder.source())
         verdict = examine(run)
         self.recorder.findings([finding.to_json() for finding in verdict.findings], self.step)
         self.recorder.close()
-        return Outcome(run, verdict, self.recorder.path, self.children())
+        return Outcome(run, verdict, self.recorder.path, self._guarded(self.children) or [])
+
+    def _guarded(self, closing: Callable[[], Any]) -> Any:
+        """What a last piece of work returns; None where it failed, so that the verdict still appears."""
+        try:
+            return closing()
+        except Exception as fault:
+            self.fault("end of the run", fault)
+            return None
 
     def _settle_accounts(self, exit_code: int | None, error: BaseException | None) -> None:
         closings: list[Callable[[], Any]] = [self.readback.drain, self.losses.close_passes, self.modules.emit]
@@ -233,10 +241,7 @@ class Session:
             closings.append(lambda: self.blackbox.write("exception"))
         closings.append(lambda: self.recorder.meta(**self.progress()))
         for closing in closings:
-            try:
-                closing()
-            except Exception as fault:
-                self.fault("end of the run", fault)
+            self._guarded(closing)
         self.recorder.meta(finished=time.time(), exit_code=exit_code, steps=self.step)
 
     def progress(self) -> dict[str, Any]:
