@@ -22,6 +22,7 @@ GUARDS = {  # they catch the faults of what they call, or hold nothing but arith
     "OptimizerTap._before_step",
     "OptimizerTap._forget",
     "ScalerTap._steps",
+    "Session._guarded",
     "Session.end_step",
     "numbers.tracing",
     "numbers.transformed",
