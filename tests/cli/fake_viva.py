@@ -45,7 +45,7 @@ class Session:
             raise RuntimeError("the store\nis gone")
         return None if BEHAVIOUR == "nothing" else outcome()
 
-    def _children(self):
+    def children(self):
         return []
 
 
