@@ -72,7 +72,7 @@ class InsightTap(Tap):
             triple
             for group in optimizer.param_groups
             for parameter in group["params"]
-            if (triple := _lag_products(parameter, getattr(optimizer, "state", {}).get(parameter), group)) is not None
+            if (triple := _lag_products(parameter, _kept(optimizer, parameter), group, state.steps)) is not None
         ]
         if sums:
             total = torch.stack([triple.to(sums[0].device) for triple in sums]).sum(0)
@@ -145,14 +145,19 @@ def _equal_units(parameter: Tensor) -> Tensor | None:
     return (rows[1:] == rows[:1]).all(1).float().mean()
 
 
-def _lag_products(parameter: Tensor, kept: Any, group: dict[str, Any]) -> Tensor | None:
+def _kept(optimizer: Any, parameter: Tensor) -> Any:
+    """What an optimizer keeps for a parameter; None where it is an optimizer of another making."""
+    return getattr(optimizer, "state", {}).get(parameter)
+
+
+def _lag_products(parameter: Tensor, kept: Any, group: dict[str, Any], steps: int) -> Tensor | None:
     """Sums over sampled elements of g·m, g·g and m·m, shape (3,); m is the mean of the gradients before g."""
     if not kept or parameter.grad is None or not numbers.simple(parameter.grad):
         return None
     name = next((name for name in AVERAGES if isinstance(kept.get(name), Tensor)), None)
     if name is None or (name == "momentum_buffer" and group.get("dampening")):
         return None
-    weight = _weight_of_sum(name, kept, group)
+    weight = _weight_of_sum(name, kept, group, steps)
     if weight <= 0:
         return None
     gradient, mean = numbers.sample(parameter.grad), numbers.sample(kept[name]) / weight
@@ -161,11 +166,11 @@ def _lag_products(parameter: Tensor, kept: Any, group: dict[str, Any]) -> Tensor
     return torch.stack([gradient.dot(mean), gradient.dot(gradient), mean.dot(mean)]).float()
 
 
-def _weight_of_sum(name: str, kept: Any, group: dict[str, Any]) -> float:
+def _weight_of_sum(name: str, kept: Any, group: dict[str, Any], taken: int) -> float:
     """What the weights of all gradients in a running sum add up to; 0 where it cannot be told."""
     if name == "momentum_buffer":
         momentum = float(group.get("momentum", 0.0))
-        return 1.0 / (1.0 - momentum) if 0 < momentum < 1 else 0.0
+        return (1.0 - momentum**taken) / (1.0 - momentum) if 0 < momentum < 1 else 0.0
     betas, steps = group.get("betas"), kept.get("step")
     if not betas or steps is None or (isinstance(steps, Tensor) and steps.device.type != "cpu"):
         return 0.0

@@ -99,7 +99,7 @@ class ModuleTap(Tap):
 
     def _look_at_input(self, model: int, args: Any) -> None:
         inputs = [v for v in args if numbers.is_plain(v) and v.is_floating_point() and v.numel()]
-        if not inputs:
+        if not inputs or inputs[0].grad_fn is not None:  # what another module made is no data
             return
         self._input_of.add(model)
         columns = ("mean", "std", "min", "max", "nonfinite", "constant_features")

@@ -20,7 +20,7 @@ FEWEST_SAMPLES = 4  # sampled steps
 WASTED = 0.125  # noise scale over batch: "8 × too large" is credible, "2 ×" is not (McCandlish et al. 2018; own measurements)
 DROWNED = 50.0  # noise scale over batch: the gradient of a batch is nearly all noise
 FEW_STEPS = 300  # steps: an epoch with few updates is what makes a large batch expensive
-FALLING = 0.1  # fraction of its level that the loss lost in the last third: more steps would have helped
+FALLING = 0.05  # fraction of its level that the loss lost in the last third: more steps would have helped
 UNLEARNED = 0.35  # fraction of the reference loss that is left
 NOISY = 0.5  # noise of the loss over its level
 
@@ -46,7 +46,12 @@ class BatchTooLarge(Detector):
         if progress is None or noise is None or not progress.bounded or progress.by_hand:
             return
         batch = _batch(run, progress)
-        short = run.steps < FEW_STEPS and last_fall(progress) > FALLING and progress.remaining > UNLEARNED
+        short = (
+            run.steps < FEW_STEPS
+            and last_fall(progress) > FALLING
+            and progress.falling
+            and progress.remaining > UNLEARNED
+        )
         if noise.scale < WASTED and short and not _whole_data(run):
             yield _too_large(run, progress, noise, batch)
         elif noise.scale >= WASTED:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut, Where
 from vivavoce.examine.progress import Progress
-from vivavoce.examine.reading import at, where
+from vivavoce.examine.reading import at, first_nonfinite, last_phase, where
 from vivavoce.examine.symmetric_weights import zero_at_start
+from vivavoce.examine.units import shares
 from vivavoce.measure.robust import median
 from vivavoce.record.entities import Loader
 from vivavoce.record.run import Run
 
 LARGE = 10.0  # largest of |mean| and deviation of the inputs; UMLAUT asks for values in [−1, 1], which sound and tables exceed
 COPED = 0.15  # fraction of the reference loss: a network that came below it has coped with its inputs
+SATURATED = 0.8  # fraction of a module's outputs, from the first step on
 EARLY = 2  # samples: what one network hands to another grows with the training, data do not
 MOST_CONSTANT = 0.999  # fraction of features that do not vary over the batch: the examples are all alike
 
@@ -31,7 +35,10 @@ class BadInput(Detector):
         """Look at the sampled inputs, and at events that name one."""
         events = [event for event in run.events("non-finite") if event.data.get("what") == "input"]
         broken = run.series("input", None, "nonfinite").finite
-        bad = broken.maximum > 0
+        lost = first_nonfinite(run)
+        bad = (broken.maximum > 0) & (
+            broken.steps <= (run.steps if lost is None else lost)
+        )  # later ones follow from it
         if events or bad.any():
             steps = [event.step for event in events] + ([int(broken.steps[bad][0])] if bad.any() else [])
             yield _broken(run, min(steps), float(broken.maximum.max()) if bad.any() else 1.0)
@@ -56,25 +63,38 @@ class UnnormalisedInput(Detector):
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Large inputs that the network copes with (a normalisation layer comes first, say) are no fault."""
-        mean, deviation = (run.series("input", None, column).finite.mean for column in ("mean", "std"))
-        if not len(mean) or not len(deviation):
+        sizes = [size for track in run.tracks("input") if track.owner and (size := _size(run, track.owner)) is not None]
+        if not sizes:
             return
-        size = min(max(abs(median(m)), median(d)) for m, d in ((mean[:EARLY], deviation[:EARLY]), (mean, deviation)))
-        if size < LARGE:
-            yield RuledOut(self.slug, f"inputs have mean {median(mean):.2g} and deviation {median(deviation):.2g}")
-        elif _stuck(run) or _passed_on(run):
-            yield _large(run, median(mean), median(deviation), stuck=_stuck(run))
+        owner, mean, deviation = max(sizes, key=lambda item: max(abs(item[1]), item[2]))
+        if max(abs(mean), deviation) < LARGE:
+            yield RuledOut(self.slug, f"inputs have mean {mean:.2g} and deviation {deviation:.2g}")
+        elif _stuck(run) or _passed_on(run, owner):
+            yield _large(run, mean, deviation, stuck=_stuck(run))
 
 
-def _passed_on(run: Run) -> bool:
-    """Nothing normalises the inputs: the first layer's outputs are large, too, and the network has not got far."""
+def _size(run: Run, owner: tuple[str, int]) -> tuple[tuple[str, int], float, float] | None:
+    """A model, and mean and deviation of its input in the last phase, or at its beginning where that was smaller."""
+    mean, deviation = (run.series("input", owner, column).finite for column in ("mean", "std"))
+    begun = last_phase(run)
+    late = (mean.steps > begun) & (deviation.mean >= 0) if len(mean) == len(deviation) else np.zeros(0, dtype=np.bool_)
+    if not late.any():
+        return None
+    means, deviations = mean.mean[late], deviation.mean[late]
+    pairs = [(median(means[:EARLY]), median(deviations[:EARLY])), (median(means), median(deviations))]
+    return owner, *min(pairs, key=lambda pair: max(abs(pair[0]), pair[1]))
+
+
+def _passed_on(run: Run, owner: tuple[str, int]) -> bool:
+    """Nothing normalises the inputs: the first layer's outputs are large, too, or saturate what follows."""
     progress = Progress.of(run)
-    if progress is None or (progress.players < 2 and not (progress.bounded and progress.remaining > COPED)):
+    if progress is None or (progress.players < 2 and not progress.bounded):
         return False
-    for track in run.tracks("activation_std"):
-        if len(track) and track.columns and track.columns[0] in run.modules:
-            return median(track.mean[:, 0]) >= LARGE
-    return False
+    if any(share.initial >= SATURATED and share.late >= SATURATED for share in shares(run, "activation_saturated")):
+        return True
+    first = [track.mean[:, 0] for track in run.tracks("activation_std") if track.owner == owner and len(track)]
+    coped = progress.players < 2 and not progress.remaining > COPED
+    return bool(first) and median(first[0]) >= LARGE and not coped
 
 
 def _stuck(run: Run) -> bool:

@@ -14,7 +14,7 @@ from vivavoce.examine.guessing import at_chance
 from vivavoce.examine.progress import BINARY, CLASSIFICATION, Progress
 from vivavoce.examine.reading import NO_GRADIENT, main_optimizer, optimizer_track, weights_of, where
 from vivavoce.examine.underfitting import limit_of
-from vivavoce.examine.validation import Validation, validation_of
+from vivavoce.examine.validation import FEWEST_PASSES, Validation, validation_of
 from vivavoce.measure.robust import median
 from vivavoce.record.run import Run
 
@@ -28,8 +28,9 @@ SURE_SHARE = 0.7  # error rate of the surer half over that of all: 1 where suren
 SKILL = 0.4  # of the way from chance to no errors: below it the labels of honest errors rank 0.2 … 0.5, too
 WORTHLESS = 0.98  # fraction of chance level: a best validation loss above it says that nothing carries over
 BY_HEART = 0.85  # fraction of chance level that the training loss fell below meanwhile
+LEARNING = 0.3  # fraction of chance level: above it the training data are not learned by heart yet
 FEWEST_STEPS = 100  # steps before anything is said of a network that stays at chance level
-MOVING = 3e-4  # ‖Δw‖/‖w‖: the network moves, so that a loss at chance level is not for want of steps
+MOVING = 2e-5  # ‖Δw‖/‖w‖: the network moves, so that a loss at chance level is not for want of steps
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class LabelNoise(Detector):
         progress = Progress.of(run)
         if progress is None or progress.loss is None or progress.function not in CLASSIFICATION | BINARY:
             return
-        doubt, validation = doubt_of(run, progress), validation_of(run, progress)
+        doubt, validation = doubt_of(run, progress), validation_of(run, progress, 1)
         if doubt is not None and progress.learned and _noisy(doubt):
             yield _partly(progress, doubt)
         elif (
@@ -121,6 +122,8 @@ def _carries_nothing(progress: Progress, validation: Validation) -> bool:
     chance = progress.chance if validation.comparable else None
     if chance is None or validation.site.function not in CLASSIFICATION | BINARY:
         return False
+    if len(validation.losses) < FEWEST_PASSES:  # what was learned by heart may look like this at the end of a run
+        return LEARNING * chance < progress.end < BY_HEART * chance and validation.end > chance
     return progress.end < BY_HEART * chance and float(validation.losses.min()) > WORTHLESS * chance
 
 

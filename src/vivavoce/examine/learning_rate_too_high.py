@@ -31,7 +31,7 @@ SUSPECT = 0.01  # ‖Δw‖/‖w‖: ten times the usual 1e-3; enough only where
 USUAL = 3e-3  # ‖Δw‖/‖w‖ aimed at by the remedy; measured on healthy networks: 2e-4 … 2e-2
 EARLY = 5  # samples: one step of the right (wrong) size is enough to ruin a network
 SATURATED = 0.8  # fraction of a module's outputs, before the first step: then the initialisation is to blame
-POOR = 0.4  # fraction of the loss that is left: updates this large keep a network from doing better
+POOR = 0.1  # fraction of the loss that is left: updates this large keep a network from doing better
 JUMP = 10.0  # times the first loss: what a first step of the wrong size makes of it
 UNLEARNED = 0.5  # fraction of the reference loss that had been reached before all of it was lost again
 WORSE = 2.0  # times its best level (TheDeepChecker: ≥ 2 × minimum is diverging)
@@ -53,7 +53,7 @@ class LearningRateTooHigh(Detector):
             weights = weights_of(run, candidate)
             sizes_seen = (largest_update(weights) if weights else math.nan, first_update(run, candidate))
             known = [size for size in sizes_seen if math.isfinite(size)]
-            size = max(known, default=math.nan) - decay_update(candidate)
+            size = max(known, default=math.nan) - 2 * decay_update(candidate)
             if math.isfinite(size) and size > 0:
                 sizes[candidate.id] = size
         if not sizes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from vivavoce.examine.detector import Detector
@@ -68,6 +69,14 @@ def _problem(run: Run, site: Loss) -> tuple[str, str] | None:
     return None
 
 
+def _floor(site: Loss) -> str:
+    """What the loss cannot fall below where the logits are probabilities: ln(1 + (C - 1)/e), in words."""
+    if site.function != "cross_entropy" or not site.classes or site.classes < 2:
+        return ""
+    floor = math.log(1 + (site.classes - 1) / math.e)
+    return f"; with {site.classes} classes the loss cannot fall below a floor of {floor:.3g}"
+
+
 def _is_soft(site: Loss) -> bool:
     """Raw outputs into nll_loss may be sums of log-probabilities where they come from a matrix product of another kind."""
     return site.function == "nll_loss" and site.prediction_op.startswith("Addmm") and len(site.prediction_shape) != 2
@@ -86,7 +95,7 @@ def _finding(run: Run, site: Loss, reason: str, edit: str) -> Finding:
         confidence=0.95,
         question=LossOutputMismatch.question,
         title="The output layer and the loss do not fit together",
-        why=f"{operation} stands right before {site.function} at {at(site.site)}: {reason}.",
+        why=f"{operation} stands right before {site.function} at {at(site.site)}: {reason}{_floor(site)}.",
         where=where(site.site, first_step=1, last_step=run.steps),
         evidence=(
             Evidence("last operation before the loss", site.prediction_op, "", None, "the graph of the first loss"),

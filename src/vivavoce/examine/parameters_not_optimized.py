@@ -67,6 +67,19 @@ def _idle_since(run: Run, optimizer: Optimizer) -> int | None:
     return int(track.steps[first]) if rows >= (FEWEST_IDLE if first else FEWEST_ROWS) else None
 
 
+def _critic(run: Run, missing: list[Parameter]) -> bool:
+    """The parameters belong to a model that is called with data and with what another network made."""
+    return any(track.owner == ("model", missing[0].model) and len(track) for track in run.tracks("adversary"))
+
+
+def _most_stands_still(run: Run, missing: list[Parameter]) -> bool:
+    """Most of what the loss reaches is in no optimizer, and the rest does not learn the task alone."""
+    progress = Progress.of(run)
+    trained = [p for p in run.parameters.values() if p.trainable and p.reached]
+    stuck = progress is not None and progress.bounded and progress.had_room and progress.remaining > MOST
+    return stuck and scalars(missing) >= MOST * scalars(trained)
+
+
 def _made_and_idle(run: Run) -> bool:
     """An optimizer was made that never stepped: ids are given when optimizers are made, and recorded when they step."""
     return bool(run.optimizers) and max(run.optimizers) >= len(run.optimizers)
@@ -93,6 +106,18 @@ def _other_model(run: Run, optimizer: Optimizer, missing: list[Parameter]) -> It
             f"{len(missing)} parameters receive gradients that no step uses, and those in the optimizer {never}."
         )
         yield _finding(run, optimizer, missing, why, "critical", 0.97, 1.0)
+    elif _critic(run, missing) and _own_loss(run):
+        why = (
+            f"{name} judges data and what another network makes, and has a loss of its own, but no optimizer moves it: its "
+            f"{len(missing)} parameters stay as they were."
+        )
+        yield _finding(run, optimizer, missing, why, "critical", 0.9, 1.0)
+    elif _most_stands_still(run, missing):
+        why = (
+            f"{name} is reached by the loss, but no optimizer holds it: {scalars(missing):,} scalars receive gradients that no step "
+            f"uses, and what the optimizer holds ({others}) does not bring the loss down by itself."
+        )
+        yield _finding(run, optimizer, missing, why, "critical", 0.85, 1.0)
     elif _made_and_idle(run) and (progress := Progress.of(run)) is not None and progress.players < 2 and _own_loss(run):
         why = (
             f"{name} receives gradients, and an optimizer was made that never steps: {len(missing)} parameters "

@@ -28,6 +28,9 @@ EARLY_ROWS = 20  # rows: where a first step of the wrong size shows
 WORSE_THAN_CHANCE = 1.25  # times chance level: a run that ends there is confidently wrong, however far it fell
 LEARNED = 0.1  # fraction of the start or chance level that a loss must fall to count as learning at all
 SIGNIFICANT = 4.0  # standard errors: 1 false call in 16,000 for normal noise, and loss noise has heavier tails
+ROUNDING = (
+    1e-3  # fraction of the start by which a loss that is positive by its nature may fall below zero (log(p + 1e-8))
+)
 RIVAL_SHARE = 0.1  # of the calls of the main backward site: what is called less often is no player's own loss
 CLASSIFICATION = frozenset({"cross_entropy", "nll_loss"})
 BINARY = frozenset({"binary_cross_entropy", "binary_cross_entropy_with_logits"})
@@ -98,7 +101,7 @@ class Progress:
     @property
     def by_hand(self) -> bool:
         """The loss was computed without a loss function, and never fell below zero: its floor is not known."""
-        return not self.function and self.lowest >= 0 < self.start
+        return not self.function and self.start > 0 and self.lowest >= -ROUNDING * self.start
 
     @property
     def learned(self) -> bool:

@@ -12,7 +12,7 @@ from vivavoce.examine.units import Share, shares
 from vivavoce.record.run import Run
 
 MANY = 0.8  # fraction of a module's outputs; published rules call 0.5 (TheDeepChecker, DeepDiagnosis) without asking for harm
-LEFT = 0.15  # fraction of the reference loss: a network that came below it has converged, and may saturate
+LEFT_FROM_START = 0.05  # fraction of the reference loss: units that began saturated, and stayed so, teach the layers before them nothing
 
 
 class SaturatedUnits(Detector):
@@ -38,7 +38,7 @@ class SaturatedUnits(Detector):
             return
         elif not progress.learned:
             yield _finding(run, worst, progress, True)
-        elif worst.initial >= MANY and progress.remaining > LEFT and not _is_output(run, worst):
+        elif worst.initial >= MANY and progress.remaining > LEFT_FROM_START and not _is_output(run, worst):
             yield _finding(run, worst, progress, False)
         else:
             yield RuledOut(self.slug, f"{worst.module.name} saturated while the loss fell to {progress.end:.3g}")

@@ -41,7 +41,12 @@ class SymmetricWeights(Detector):
         if not sampled or any(int(weights.steps[0]) > EARLIEST for weights in sampled) or progress is None:
             return
         zero = zero_at_start(run)
-        if len(zero) >= FEWEST and not progress.learned and progress.had_room and _stuck(progress):
+        still = (
+            bool(zero)
+            and all((weights.update[:, 0] == 0).all() for weights in sampled)
+            and len(sampled[0].parameters) == len(zero)
+        )
+        if (len(zero) >= FEWEST or still) and not progress.learned and progress.had_room and _stuck(progress):
             yield _finding(run, [layer_of(p) for p in zero], "are all zero at the first step", int(sampled[0].steps[0]))
         elif not zero:
             yield RuledOut(self.slug, _range(sampled[0]))

@@ -18,6 +18,7 @@ SHIFT = 1.0  # deviations between the batch's mean and the one kept: healthy bat
 SCALE = 4.0  # times between the variances: healthy batches lie below 2
 FEWEST_SAMPLES = 4  # sampled steps, and as many later ones that must agree
 LATE = 0.5  # of the run: before, the kept statistics are still on their way
+SETTLED = 100  # steps after which statistics of the usual momentum, 0.1, have long forgotten where they began
 BURST = 5.0  # forwards in training mode without a backward call between two samples
 BURST_SHARE = 0.1  # of the forwards of the run that came in bursts
 USUAL_SPAN = 0.25  # quantile of the forwards for each backward call that counts as usual
@@ -48,7 +49,7 @@ def _worst(run: Run) -> tuple[Module, float, float] | None:
     scales = {track.owner: track for track in run.tracks("norm_scale")}
     for track in run.tracks("norm_shift"):
         scale = scales.get(track.owner)
-        late = track.steps > LATE * run.steps
+        late = track.steps >= min(SETTLED, LATE * run.steps)
         if scale is None or scale.columns != track.columns or len(scale) != len(track):
             continue
         if len(track) < FEWEST_SAMPLES or int(late.sum()) < FEWEST_SAMPLES // 2:
