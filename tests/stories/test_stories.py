@@ -155,7 +155,7 @@ def test_a_logged_norm_above_the_clipping_threshold_is_expected(watched):
             optimizer.step()
     assert "always-clipped" not in slugs(watched)
     before = watched.run.series("clip", None, "norm_before")
-    after = [track.mean for track in watched.run.tracks("gradient_norm")][0]
+    after = next(track.mean for track in watched.run.tracks("gradient_norm"))
     assert before.mean.max() > 0.1
     assert (after**2).sum(1).max() ** 0.5 <= 0.1 * 1.001
     said = next(item.because for item in watched.verdict.ruled_out if item.slug == "always-clipped")

@@ -203,8 +203,8 @@ def _doubt(function: str, prediction: Tensor, target: Tensor) -> Tensor | None:
 def _norm_state(module: _BatchNorm, value: Tensor) -> Tensor | None:
     """How far a batch lies from the statistics that a normalisation keeps for evaluation, shape (3,).
 
-    Root mean square over channels of the shift in units of the kept deviation; exp of the mean absolute logarithm of the ratio
-    of variances; training forwards that the module has counted.
+    Root mean square over channels of the shift in units of the kept deviation; factor between the sums of the variances (one by
+    one, features that hardly vary would decide); training forwards that the module has counted.
     """
     mean, variance, count = module.running_mean, module.running_var, module.num_batches_tracked
     if mean is None or variance is None or count is None or value.numel() <= mean.numel():
@@ -212,7 +212,7 @@ def _norm_state(module: _BatchNorm, value: Tensor) -> Tensor | None:
     dims = tuple(dim for dim in range(value.ndim) if dim != 1)
     batch_variance, batch_mean = torch.var_mean(value.detach().float(), dim=dims, unbiased=False)
     shift = ((batch_mean - mean) ** 2 / (variance + module.eps)).mean().sqrt()
-    ratio = ((batch_variance + module.eps) / (variance + module.eps)).log().abs().mean().exp()
+    ratio = ((batch_variance.sum() + module.eps) / (variance.sum() + module.eps)).log().abs().exp()
     return torch.stack([shift, ratio, count.to(shift)])
 
 

@@ -10,15 +10,15 @@ import numpy as np
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
 from vivavoce.examine.progress import Progress
-from vivavoce.examine.reading import where
+from vivavoce.examine.reading import stepped_optimizers, where
 from vivavoce.measure.robust import median
 from vivavoce.record.entities import Model
 from vivavoce.record.run import Run
 
+RIVALS = 2  # optimizers that take turns: of more, one may have another aim (adversarial autoencoders)
 FEWEST_SAMPLES = 6  # sampled steps
-COLLAPSED = (
-    0.5  # spread of what is made over the spread of the data; measured: healthy 0.98, collapsed 0.44, vanilla 0.90
-)
+COLLAPSED = 0.35  # spread of what is made over that of the data; measured: healthy 0.5 (early) … 1, collapsed below 0.2
+GROWING = 1.2  # times, last over second quarter of the samples: variety that still grows has not collapsed
 DOMINATED = 0.97  # area under the ROC curve between the scores of two calls; measured: healthy 0.74, dominated 1.00
 BLIND = 0.53  # area: the critic cannot tell anything from anything
 
@@ -29,7 +29,7 @@ class Game:
 
     critic: Model
     diversity: float
-    first_diversity: float
+    growth: float  # of the diversity, last over second quarter
     separation: float
     samples: int
 
@@ -46,7 +46,7 @@ class ModeCollapse(Detector):
         game = game_of(run)
         if game is None:
             return
-        if game.diversity < COLLAPSED:
+        if game.diversity < COLLAPSED and game.growth < GROWING:
             yield _collapse(run, game)
         else:
             yield RuledOut(self.slug, f"batches made are {game.diversity:.2f} × as diverse as the data")
@@ -96,7 +96,7 @@ def game_of(run: Run) -> Game | None:
     """The game between two networks with optimizers of their own; None where there is none, or too little was seen."""
     progress = Progress.of(run)
     tracks = [t for t in run.tracks("adversary") if len(t) >= FEWEST_SAMPLES and t.owner and t.owner[1] in run.models]
-    if not tracks or progress is None or progress.players < 2:
+    if not tracks or progress is None or progress.players < 2 or len(stepped_optimizers(run)) > RIVALS:
         return None
     track = max(tracks, key=len)
     made, low, high, separation = track.mean.T
@@ -104,7 +104,9 @@ def game_of(run: Run) -> Game | None:
     ratio = made / real
     late = np.arange(len(track)) >= len(track) // 2
     owner = track.owner[1] if track.owner else 0
-    return Game(run.models[owner], median(ratio[late]), float(ratio[0]), median(separation[late]), len(track))
+    before, after = median(ratio[len(ratio) // 4 : len(ratio) // 2]), median(ratio[3 * len(ratio) // 4 :])
+    growth = after / before if before > 0 else 1.0
+    return Game(run.models[owner], median(ratio[late]), growth, median(separation[late]), len(track))
 
 
 def _collapse(run: Run, game: Game) -> Finding:

@@ -21,6 +21,7 @@ WASTED = 0.125  # noise scale over batch: "8 × too large" is credible, "2 ×" i
 DROWNED = 50.0  # noise scale over batch: the gradient of a batch is nearly all noise
 FEW_STEPS = 300  # steps: an epoch with few updates is what makes a large batch expensive
 FALLING = 0.05  # fraction of its level that the loss lost in the last third: more steps would have helped
+CLEAN_FALL = -3.0  # Mann–Kendall statistic of the second half: with so little noise a falling loss falls cleanly
 UNLEARNED = 0.35  # fraction of the reference loss that is left
 NOISY = 0.5  # noise of the loss over its level
 
@@ -49,7 +50,7 @@ class BatchTooLarge(Detector):
         short = (
             run.steps < FEW_STEPS
             and last_fall(progress) > FALLING
-            and progress.falling
+            and progress.trend(0.5).z < CLEAN_FALL
             and progress.remaining > UNLEARNED
         )
         if noise.scale < WASTED and short and not _whole_data(run):

@@ -33,7 +33,7 @@ class GradientSpikes(Detector):
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Clipped spikes do no harm; the loss decides."""
         optimizer, progress = main_optimizer(run), Progress.of(run)
-        if optimizer is None or progress is None or progress.players > 1 or run.clips:
+        if optimizer is None or progress is None or progress.players > 1 or progress.as_variance or run.clips:
             return
         norms = unclipped_norms(run, optimizer)
         steps, factors = spikes(norms)

@@ -62,7 +62,9 @@ class LabelNoise(Detector):
         if progress is None or progress.loss is None or progress.function not in CLASSIFICATION | BINARY:
             return
         doubt, validation = doubt_of(run, progress), validation_of(run, progress, 1)
-        if doubt is not None and progress.learned and _noisy(doubt):
+        if (
+            doubt is not None and progress.learned and _noisy(doubt) and run.tracks("input")
+        ):  # the next token is uncertain
             yield _partly(progress, doubt)
         elif (
             doubt is not None

@@ -26,6 +26,7 @@ from vivavoce.record.entities import Optimizer
 from vivavoce.record.run import Run
 
 LARGE = 0.1  # ‖Δw‖/‖w‖ of the median weight (TheDeepChecker and DeepDiagnosis: above 0.1)
+REPLACED = 1.0  # ‖Δw‖/‖w‖: a step as large as the weights themselves throws the initialisation away
 HUGE = 0.3  # ‖Δw‖/‖w‖ that needs no loss beside it
 SUSPECT = 0.01  # ‖Δw‖/‖w‖: ten times the usual 1e-3; enough only where the loss went up
 USUAL = 3e-3  # ‖Δw‖/‖w‖ aimed at by the remedy; measured on healthy networks: 2e-4 … 2e-2
@@ -102,8 +103,13 @@ def _harm(run: Run, progress: Progress | None, largest: float) -> tuple[str, Sev
         return f"values stopped being finite at step {broken:,}", "critical"
     if progress is not None and progress.players > 1 and largest >= HUGE:
         return "in a game of two networks neither can follow such steps", "warning"
+    if progress is not None and not progress.bounded and largest >= REPLACED:
+        return "nothing of the initialisation is left", "warning"
     if progress is None or not progress.bounded:
         return "", "note"
+    highest = max(progress.early_peak, float(progress.levels.max()))
+    if largest >= REPLACED and progress.remaining > UNLEARNED:
+        return f"{progress.remaining:.0%} of the loss is left in the end", "warning"
     course = f"from {progress.start:.3g} to {progress.end:.3g}"
     certain = (
         progress.function in CLASSIFICATION | BINARY
@@ -112,11 +118,13 @@ def _harm(run: Run, progress: Progress | None, largest: float) -> tuple[str, Sev
         return f"the loss rose {course}", "critical"
     if largest >= LARGE and not progress.learned and progress.had_room and not progress.falling:
         return f"the loss did not fall below what it takes to show learning ({course})", "critical"
-    if largest >= LARGE and progress.remaining > POOR and progress.early_peak > JUMP * progress.start:
+    if largest >= LARGE and progress.remaining > POOR and highest > JUMP * progress.start:
         return (
-            f"the loss jumped from {progress.start:.3g} to {progress.early_peak:.3g} and came down only to {progress.end:.3g}",
+            f"the loss jumped from {progress.start:.3g} to {highest:.3g} and came down only to {progress.end:.3g}",
             "warning",
         )
+    if progress.as_variance:
+        return "", "note"  # single examples far out decide such a likelihood
     if largest >= SUSPECT and progress.best < UNLEARNED * progress.reference and progress.end > progress.reference:
         return (
             f"the loss had fallen to {progress.best:.3g} and is back at {progress.end:.3g}: all was lost again",

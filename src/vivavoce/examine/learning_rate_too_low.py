@@ -18,6 +18,10 @@ from vivavoce.record.run import Run
 
 SMALL = 1e-4  # ‖Δw‖/‖w‖ of the median weight (TheDeepChecker: below 1e-4)
 USUAL = 1e-3  # ‖Δw‖/‖w‖ aimed at by the remedy (Karpathy's rule of thumb; healthy networks measured: 2e-4 … 2e-2)
+GONE = 0.01  # fraction of the highest learning rate
+EARLY = 0.25  # fraction of the run
+NEXT_TO_NOTHING = 0.02  # fraction of the reference loss: below it the task is done
+STANDSTILL = 0.005  # ‖Δw‖/‖w‖ of all steps together, at most: nothing has changed, whatever the loss says
 FEWEST_STEPS = 50  # steps: a warm-up or a look at the first steps is no evidence
 LEFT = 0.7  # fraction of the reference loss: below it the run learned, whatever the size of its steps
 LENGTHS = 3.0  # run lengths that the present pace needs to halve the loss: below it, the run was merely stopped early
@@ -44,12 +48,62 @@ class LearningRateTooLow(Detector):
             return
         optimizer = run.optimizers[max(updates, key=lambda id: updates[id])]
         weights, update = weights_of(run, optimizer), updates[optimizer.id]
-        if update >= SMALL:
+        early = _decayed(run, optimizer)
+        if update >= SMALL and early and progress is not None and progress.bounded and _flat_since(progress, early):
+            yield _decayed_finding(run, optimizer, early, progress)
+        elif update >= SMALL:
             yield RuledOut(self.slug, f"update ratio {update:.1e}")
         elif progress is not None and progress.learned and not progress.remaining >= LEFT:
             yield RuledOut(self.slug, f"the loss fell from {progress.start:.3g} to {progress.end:.3g}")
-        elif progress is not None and update > 0 and _representative(run, optimizer, weights) and _slow(progress):
+        elif (
+            progress is not None and update > 0 and _representative(run, optimizer, weights) and _slow(progress, update)
+        ):
             yield _finding(run, optimizer, update, progress)
+
+
+def _decayed(run: Run, optimizer: Optimizer) -> int:
+    """The step at which the learning rate had fallen below `GONE` of its highest, where that was early; else 0."""
+    rates = run.series("learning_rate", ("optimizer", optimizer.id)).finite
+    if len(rates) < FEWEST_STEPS:
+        return 0
+    top = int(np.argmax(rates.mean))
+    low = np.flatnonzero(rates.mean[top:] < GONE * rates.mean[top])
+    step = (
+        int(rates.steps[top + low[0]])
+        if len(low) and (rates.mean[top + low[0] :] < GONE * rates.mean[top]).all()
+        else 0
+    )
+    return step if step and step < EARLY * run.steps else 0
+
+
+def _flat_since(progress: Progress, step: int) -> bool:
+    """The loss has not fallen by a tenth since, and is not next to nothing."""
+    later = progress.levels[progress.steps > step]
+    return (
+        len(later) > 2
+        and progress.remaining > NEXT_TO_NOTHING
+        and float(later[-3:].mean()) > 0.9 * float(later[:3].mean())
+    )
+
+
+def _decayed_finding(run: Run, optimizer: Optimizer, step: int, progress: Progress) -> Finding:
+    return Finding(
+        slug=LearningRateTooLow.slug,
+        severity="warning",
+        confidence=0.75,
+        question=LearningRateTooLow.question,
+        title="The learning rate is too low",
+        why=(
+            f"The schedule brought the learning rate below {GONE:.0%} of its highest by step {step:,} of {run.steps:,}, and the loss has "
+            f"stood at {progress.end:.3g} since: most of the run had no steps to speak of."
+        ),
+        where=where(optimizer.site, first_step=step, last_step=progress.last_step),
+        evidence=(Evidence("learning rate below a hundredth since", step / run.steps, "fraction of the run", EARLY, "a quarter"),),
+        remedies=(
+            Remedy("slower-schedule", "let the learning rate fall over the whole run", "torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)"),
+            Remedy("schedule-per-epoch", "step the scheduler once an epoch, not once a batch", "scheduler.step()  # after the loop over batches"),
+        ),
+    )  # fmt: skip
 
 
 def _representative(run: Run, optimizer: Optimizer, weights: Weights | None) -> bool:
@@ -68,9 +122,11 @@ def _representative(run: Run, optimizer: Optimizer, weights: Weights | None) -> 
     return median(weights.typical_update) * later < SMALL
 
 
-def _slow(progress: Progress) -> bool:
+def _slow(progress: Progress, update: float) -> bool:
     """A loss with a floor at zero, far from it, that would need several more runs to halve and is not getting worse."""
-    if not progress.bounded or progress.rose or not progress.had_room or not progress.remaining >= LEFT:
+    if not progress.bounded:
+        return progress.players == 1 and update * progress.length < STANDSTILL
+    if progress.rose or not progress.had_room or not progress.remaining >= LEFT:
         return False
     return lengths_to_halve(progress) > LENGTHS
 

@@ -27,7 +27,13 @@ class OscillatingLoss(Detector):
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Noise turns, too, but not the medians of blocks by many of its standard errors."""
         progress = Progress.of(run)
-        if progress is None or not progress.bounded or progress.reference <= 0 or len(progress.levels) < 12:
+        if (
+            progress is None
+            or not progress.bounded
+            or progress.as_variance
+            or progress.reference <= 0
+            or len(progress.levels) < 12
+        ):
             return
         least = max(SWING * progress.reference, SIGNIFICANT * progress.noise)
         found = turns(progress.levels, least)

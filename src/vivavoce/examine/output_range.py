@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
+from vivavoce.examine.progress import Progress
 from vivavoce.examine.reading import at, where
 from vivavoce.examine.target_broadcast import BROADCASTING
 from vivavoce.measure.robust import median
@@ -19,6 +21,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "Relu": (0.0, float("inf")),
     "Softplus": (0.0, float("inf")),
 }
+RECTIFIERS = frozenset({"ReLU", "Threshold", "Softplus", "ReLU6"})
 BEYOND = (
     0.5  # standard deviations of the targets by which their extremes must lie outside: rounding and outliers do less
 )
@@ -48,7 +51,22 @@ class OutputRange(Detector):
                 yield _finding(run, site, limits, (low, high))
                 return
             yield RuledOut(self.slug, f"targets {low:.2g} … {high:.2g} lie within reach of the outputs")
+        yield from _rectified(run)
         yield from _made(run)
+
+
+def _rectified(run: Run) -> Iterator[Finding]:
+    """The last module is a rectifier, and only a scale stands between it and targets of both signs."""
+    progress = Progress.of(run)
+    if progress is None or progress.loss is None or progress.loss.function not in BROADCASTING or progress.learned:
+        return
+    low, deviation = (median(run.series("target", ("loss", progress.loss.id), name).mean) for name in ("min", "std"))
+    for model in run.models.values():
+        last = _last_layer(run, model)
+        if last and last.class_name in RECTIFIERS and -low > BEYOND * deviation > 0:
+            high = median(run.series("target", ("loss", progress.loss.id), "max").mean)
+            yield _out_of_reach(run, model, last, (0.0, math.inf), (low, high))
+            return
 
 
 def _made(run: Run) -> Iterator[Finding]:
@@ -80,8 +98,8 @@ def _out_of_reach(
         question=OutputRange.question,
         title="The outputs cannot reach the targets",
         why=(
-            f"The last layer of {model.name} is {last.class_name}, which gives {limits[0]:g} to {limits[1]:g}; the data that its samples "
-            f"are compared with go from {data[0]:.3g} to {data[1]:.3g}."
+            f"The last layer of {model.name} is {last.class_name}, which gives {limits[0]:g} to {limits[1]:g}; what its outputs "
+            f"are compared with goes from {data[0]:.3g} to {data[1]:.3g}."
         ),
         where=where(model.site, layer=last.name, first_step=1, last_step=run.steps),
         evidence=(

@@ -20,6 +20,7 @@ from vivavoce.record.run import Run
 from vivavoce.record.tracks import Series
 
 BLOCKS = 24  # blocks that the loss is cut into for trends: enough for a Mann–Kendall test, few enough to average noise
+FEW_BLOCKS = 12  # blocks of a short run: enough for a trend of its second half
 END_FRACTION = 0.1  # of the rows: the "end" of a run; at least END_ROWS
 END_ROWS = 5  # rows
 START_ROWS = 3  # rows: the loss often falls within the first ten
@@ -182,7 +183,9 @@ def _progress(series: Series, site: Loss | None, run: Run) -> Progress:
     rows = len(values)
     last = int(series.steps[-1]) - END_FRACTION * float(series.steps[-1] - series.steps[0])
     end_rows = max(END_ROWS, int((series.steps > last).sum()))  # by steps: rows may be rarer later on
-    steps, levels = block_levels(series.steps.astype(np.float64), values, min(BLOCKS, rows // 2))
+    steps, levels = block_levels(
+        series.steps.astype(np.float64), values, min(BLOCKS, max(rows // 2, min(rows, FEW_BLOCKS)))
+    )
     main = run.main_loss
     return Progress(
         function=site.function if site else (main.function if main else ""),

@@ -199,7 +199,7 @@ SIGNALS: tuple[SignalSpec, ...] = (
         "modules",
         "sampled steps",
         "factor",
-        "batch normalisation: typical factor (exp of the mean |ln|) between the batch's variance and the one kept",
+        "batch normalisation: factor (1 or more) between the sums over channels of the batch's variance and of the one kept",
     ),
     SignalSpec(
         "norm_forwards",
