@@ -15,6 +15,7 @@ ALARM_DEEP_GAP = 4  # steps between deep samples while an alarm lasts
 ALARM_DEBT = 0.25  # seconds that alarms may overdraw the budget by, in all
 LIGHT_COST = 5e-6  # seconds: a step on which only the raw loss is read, as bench/overhead.py sees it
 UNSEEN_COST = 8e-6  # seconds: entering and leaving the taps of a full step, which their own timers cannot see
+INTERRUPTED = 4.0  # times the usual: a longer one has been interrupted
 SMOOTHING = 0.2  # weight of the newest cost in the running estimates
 DEEP_GAP_GROWTH = 1.5  # ratio of successive gaps between the first deep samples
 DEEP_GAP = 25  # steps between deep samples once the first ones are taken, budget allowing
@@ -132,32 +133,35 @@ class Budget:
         clock = now()
         own, deep, background = self._unsettled, self._unsettled_deep, self._unsettled_background
         self._unsettled = self._unsettled_deep = self._unsettled_background = 0.0
+        planned_deep = _without_interruption(deep, self._deep_cost)
         if deep:
-            self._deep_cost = _smooth(self._deep_cost, deep)
+            self._deep_cost = _smooth(self._deep_cost, planned_deep)
         if self._last_settled <= 0.0:
             self._last_settled = clock
             self.setup += own + deep
             return 0.0
         own += UNSEEN_COST
-        self._full_cost = _smooth(self._full_cost, own)
+        planned = _without_interruption(own, self._full_cost)
+        self._full_cost = _smooth(self._full_cost, planned)
         own += light * LIGHT_COST
+        planned += light * LIGHT_COST
         wall = min(clock - self._last_settled, (light + 1) * LONGEST_STEP)
         self._last_settled = clock
         training = max(wall - own - deep, 0.0)
         self.spent += own + deep + background
         self.elapsed += wall
         earned = HEADROOM * self.fraction * training
-        self._full += FULL_SHARE * earned - own
-        self._deep += DEEP_SHARE * earned - deep
+        self._full += FULL_SHARE * earned - planned
+        self._deep += DEEP_SHARE * earned - planned_deep
         self._balance(step)
         self._step_seconds = _smooth(self._step_seconds, training / (light + 1))
         return training / (light + 1)
 
     def _balance(self, step: int) -> None:
-        """Forgive what an alarm overdrew, and pour what the full steps leave into the deep samples."""
-        if self._full < 0 and step <= self._alarm_until:
-            self._debt -= self._full
-            self._full = 0.0
+        """Put what an alarm overdrew down as debt, and pour what the full steps leave into the deep samples."""
+        if step <= self._alarm_until:
+            self._debt += max(-self._full, 0.0) + max(-self._deep, 0.0)
+            self._full, self._deep = max(self._full, 0.0), max(self._deep, 0.0)
             if self._debt > ALARM_DEBT:
                 self._alarm_until = -1
         surplus = self._full - START_UP_GRANT
@@ -165,6 +169,11 @@ class Budget:
             self._full -= surplus
             self._deep += surplus
         self._deep = min(self._deep, START_UP_GRANT)
+
+
+def _without_interruption(seconds: float, usual: float) -> float:
+    """A measured time for planning: one far above the usual was spent by another process on this core, not by us."""
+    return seconds if usual == 0.0 else min(seconds, INTERRUPTED * usual)
 
 
 def _smooth(before: float, newest: float) -> float:
