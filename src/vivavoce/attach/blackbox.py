@@ -75,11 +75,14 @@ class BlackBox:
 
     def sample(self) -> None:
         """A step that is sampled begins: keep the states of the random number generators."""
-        if self.on:
-            try:
-                self.samples.append((self.session.coming, States()))
-            except Exception as error:
-                self.fail(error)
+        if not self.on:
+            return
+        started = now()
+        try:
+            self.samples.append((self.session.coming, States()))
+        except Exception as error:
+            self.fail(error)
+        self.session.budget.charge_deep(now() - started)
 
     def write(self, reason: str) -> None:
         """Record what is known of the last steps: once a reason."""

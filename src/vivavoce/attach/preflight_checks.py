@@ -27,6 +27,7 @@ ABSURD_FIRST_LOSS = 10.0  # times chance level; of squared errors, which depend 
 TRIFLING_SHARE = 0.01  # of the scalars: a bias that cancels in the loss is no fault
 HALF = 0.5  # fraction of the first loss: contrastive losses, label noise and small rates may leave as much
 NOTHING_LEARNED = 0.9  # fraction of the first loss: above it nothing was learned of one batch
+ABOVE_RANGE = 2.0  # times the highest useful rate: the ladder has a rung every factor of 3
 DIVERGED = 1.25  # times the loss at the start, after `RANGE_STEPS` steps
 MISMATCH = 1.25  # loss in evaluation mode over loss in training mode, without dropout
 MISMATCH_SHARE = 0.1  # fraction of the reference loss that the two must differ by
@@ -229,6 +230,9 @@ class Examination:
         if found.at(own) > DIVERGED * abs(found.start) or not math.isfinite(found.at(own)):
             why = f"{RANGE_STEPS} steps at {own:.2g} raise the loss on one batch from {found.start:.4g} to {found.at(own):.4g}; {place}"
             return Check(name, "failed", why, "learning-rate-too-high", numbers=values)
+        if own > ABOVE_RANGE * found.high:
+            why = f"{place}: {RANGE_STEPS} steps at it hardly lower the loss on one batch"
+            return Check(name, "suspicious", why, "learning-rate-too-high", numbers=values)
         if own < found.low and self._crawls():
             why = (
                 f"{OVERFIT_STEPS} steps at {own:.2g} hardly lower the loss on one batch, at {best:.2g} they do; {place}"
