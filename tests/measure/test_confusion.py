@@ -73,6 +73,12 @@ def test_wilson_of_nothing_says_nothing() -> None:
     assert (rate.low[0], rate.high[0]) == (0, 1)
 
 
+def test_wilson_of_many_shares_of_one_number() -> None:
+    rate = wilson([0, 5, 10], 10)
+    assert rate.value.tolist() == [0.0, 0.5, 1.0]
+    assert rate.low.shape == rate.high.shape == (3,)
+
+
 @pytest.mark.parametrize(
     ("hits", "trials", "level"), [([2], [1], 0.95), ([-1], [1], 0.95), ([0], [1], 1.0), ([0], [1], 0.0)]
 )

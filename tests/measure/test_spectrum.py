@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy import signal as scipy_signal
 
 from vivavoce.measure import spectrum
-from vivavoce.measure.spectrum_transform import learned, spectrogram, strongest
 from vivavoce.measure.spectrum_cycles import Cycle, cramer_rao, find_cycles
 from vivavoce.measure.spectrum_stream import AveragedSpectrum
+from vivavoce.measure.spectrum_transform import learned, spectrogram, strongest
 
 Floats = NDArray[np.float64]
 

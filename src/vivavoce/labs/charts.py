@@ -200,7 +200,9 @@ def _numbers(plot: XYPlot) -> Html:
 
 
 def _matrix(plot: MatrixPlot) -> Html:
-    head = element("tr", element("td"), *(element("th", name, scope="col") for name in plot.columns))
+    head = element(
+        "tr", element("td", f"{plot.row_axis} ↓"), *(element("th", name, scope="col") for name in plot.columns)
+    )
     over = element(
         "tr", element("td"), element("th", f"{plot.column_axis} →", colspan=len(plot.columns), scope="colgroup")
     )

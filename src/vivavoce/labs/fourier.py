@@ -9,8 +9,8 @@ from vivavoce.labs.figures import Figure, ImagePlot, Line, XYPlot
 from vivavoce.labs.fourier_file import Signal, read
 from vivavoce.labs.fourier_proof import bound, exactness, false_alarms, transform
 from vivavoce.labs.lab import Claim, Context, Lab, LabError, Option, Result, Table, held
-from vivavoce.measure.spectrum_transform import spectrogram, spectrum, strongest
 from vivavoce.measure.spectrum_cycles import Cycle, Cycles, find_cycles
+from vivavoce.measure.spectrum_transform import spectrogram, spectrum, strongest
 from vivavoce.report.words import number
 
 Floats = NDArray[np.float64]
@@ -74,9 +74,10 @@ class Fourier(Lab):
         signal = read(source, context)
         with context.progress.task("fitting cycles", most) as advance:
             found = find_cycles(signal.samples, signal.rate, most, advance)
-        filled = _filled(signal, found)
+        model = _model(signal, found)
+        filled = np.where(np.isfinite(signal.samples), signal.samples, model)  # the fit bridges the gaps
         rebuilt, share = strongest(filled, count)
-        figures = [*_spectra(signal, filled, found), _rebuilt(signal, filled, rebuilt, count), _shares(filled)]
+        figures = [*_spectra(signal, filled, found), _rebuilt(signal, model, rebuilt, count), _shares(filled)]
         data = {
             "rate": signal.rate,
             "unit": signal.unit,
@@ -91,13 +92,13 @@ class Fourier(Lab):
         return Result(_answer(signal, found, count, share), _claims(signal, found), tables, figures, signal.notes, data)
 
 
-def _filled(signal: Signal, found: Cycles) -> Floats:
-    """The samples, with the fitted cycles in the gaps."""
+def _model(signal: Signal, found: Cycles) -> Floats:
+    """The fitted cycles on their line, shape (n,)."""
     t = np.arange(len(signal.samples)) / signal.rate
-    model = found.offset + found.slope * t
+    model: Floats = found.offset + found.slope * t
     for cycle in found.cycles:
         model = model + cycle.amplitude * np.cos(2 * np.pi * cycle.frequency * t + cycle.phase)
-    return np.where(np.isfinite(signal.samples), signal.samples, model)
+    return model
 
 
 def _answer(signal: Signal, found: Cycles, count: int, share: float) -> str:
@@ -235,13 +236,14 @@ def _highest(x: Floats, y: Floats) -> tuple[Floats, Floats]:
     return x[tops], y[tops]
 
 
-def _rebuilt(signal: Signal, filled: Floats, rebuilt: Floats, count: int) -> XYPlot:
-    t = np.arange(min(SHOWN, len(filled))) / signal.rate
-    lines = [
-        Line("signal", t, signal.samples[: len(t)]),
-        Line(f"rebuilt from {count} frequencies", t, rebuilt[: len(t)]),
-    ]
-    note = f"The first {len(t)} samples, and the mean with the {count} strongest frequencies of the transform."
+def _rebuilt(signal: Signal, model: Floats, rebuilt: Floats, count: int) -> XYPlot:
+    t = np.arange(min(SHOWN, len(model))) / signal.rate
+    parts = {"signal": signal.samples, "fitted cycles": model, f"{count} strongest frequencies": rebuilt}
+    lines = [Line(name, t, part[: len(t)]) for name, part in parts.items()]
+    note = (
+        f"The first {len(t)} samples, what the fitted cycles make of them, and what the {count} strongest frequencies of "
+        "the transform do, which a cycle between two bins spreads over many."
+    )
     return XYPlot("rebuilt", "Rebuilt from the strongest", note, f"time, {signal.unit}", signal.name, lines)
 
 

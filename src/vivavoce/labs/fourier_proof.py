@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from vivavoce.labs.figures import Line, XYPlot
 from vivavoce.labs.lab import Claim, Context, Result, Table, held
-from vivavoce.measure.spectrum_transform import spectrum, strongest
 from vivavoce.measure.spectrum_cycles import cramer_rao, find_cycles
+from vivavoce.measure.spectrum_transform import spectrum, strongest
 from vivavoce.report.words import number
 
 Floats = NDArray[np.float64]

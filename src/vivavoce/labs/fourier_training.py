@@ -11,8 +11,9 @@ from torch.nn import functional
 
 from vivavoce.labs.figures import Line, XYPlot
 from vivavoce.labs.lab import Context, Result, Table, held
-from vivavoce.measure.spectrum_transform import learned, spectrum
+from vivavoce.labs.threads import one_thread
 from vivavoce.measure.spectrum_order import LEVEL, Order, data_order
+from vivavoce.measure.spectrum_transform import learned, spectrum
 
 Floats = NDArray[np.float64]
 
@@ -30,6 +31,7 @@ LEARNED = 0.8  # of the amplitude
 FEATURE_FREQUENCIES = 16
 
 
+@one_thread()
 def order_in_loss(context: Context) -> Result:
     """Runs on data sorted by class, and on the same data shuffled."""
     few, many = (QUICK_SORTED, QUICK_SHUFFLED) if context.quick else (SORTED_RUNS, SHUFFLED_RUNS)
@@ -115,6 +117,7 @@ class _Course:
         return float(self.steps[below[-1] + 1]) if below[-1] + 1 < len(self.steps) else float("inf")
 
 
+@one_thread()
 def slow_before_fast(context: Context) -> Result:
     """One network on raw coordinates, one on Fourier features: when each frequency of the target is learned."""
     kinds = {"raw": "coordinates", "features": "Fourier features"}

@@ -62,19 +62,19 @@ class Confusion:
 
 
 def wilson(successes: ArrayLike, trials: ArrayLike, level: float = LEVEL) -> Rate:
-    """Shares and Wilson's score intervals (Wilson 1927), of any shape; [0, 1] of no trials.
+    """Shares and Wilson's score intervals (Wilson 1927), of any shapes that broadcast; [0, 1] of no trials.
 
     Raises ValueError for a level outside (0, 1) and more successes than trials.
     """
     if not 0 < level < 1:
         raise ValueError(f"the level of an interval lies between 0 and 1, not {level}")
-    k, n = np.asarray(successes, np.float64), np.asarray(trials, np.float64)
+    k, n = np.broadcast_arrays(np.asarray(successes, np.float64), np.asarray(trials, np.float64))
     if (k > n).any() or (k < 0).any():
         raise ValueError("there cannot be fewer successes than none or more than trials")
     z2 = NormalDist().inv_cdf((1 + level) / 2) ** 2
     centre = (k + z2 / 2) / (n + z2)
-    half = np.sqrt(z2 * (np.divide(k * (n - k), n, out=np.zeros_like(n), where=n > 0) + z2 / 4)) / (n + z2)
-    value = np.divide(k, n, out=np.full(np.shape(n), np.nan), where=n > 0)
+    half = np.sqrt(z2 * (np.divide(k * (n - k), n, out=np.zeros(n.shape), where=n > 0) + z2 / 4)) / (n + z2)
+    value = np.divide(k, n, out=np.full(n.shape, np.nan), where=n > 0)
     low = np.where(k == 0, 0.0, centre - half)
     high = np.where(k == n, 1.0, centre + half)
     return Rate(value, np.clip(low, 0, 1), np.clip(high, 0, 1))
