@@ -19,7 +19,7 @@ VERBS: dict[str, tuple[str, str]] = {  # verb: its module, and what it does in a
     "report": ("vivavoce.cli.report", "Print the report of a recorded run."),
     "runs": ("vivavoce.cli.runs", "List the recorded runs."),
     "compare": ("vivavoce.cli.compare", "Compare two recorded runs."),
-    "lab": ("vivavoce.cli.lab", "Prove the textbook answer with numbers, or do the same on a file of yours."),
+    "lab": ("vivavoce.cli.lab", "Prove the textbook answer to a question with numbers."),
     "explain": ("vivavoce.cli.explain", "Explain a finding: what it means, how it is measured, what to try."),
 }
 
