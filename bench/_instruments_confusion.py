@@ -72,8 +72,8 @@ def _throughput(quick: bool) -> list[Bar]:
 
         same = np.array_equal(ours(), theirs(True).numpy())
         assert same, "torchmetrics counts something else"
-        mine = fastest(ours)
-        repeats = 1 if quick or classes > 100 else 3
+        repeats = 1 if quick else 3
+        mine = fastest(ours, repeats)
         checked, unchecked = (fastest(lambda v=validate: theirs(v), repeats) for validate in (True, False))
         what = f"throughput at {classes:,} classes, times that of torchmetrics"
         found.append(Bar(LAB, what, checked / mine, bar, False, "torchmetrics, both checking their input"))
@@ -93,17 +93,20 @@ def _memory() -> Bar:
 
 
 def _coverage(quick: bool) -> list[Bar]:
+    """Where few failures are expected, one count more or less moves the coverage of any interval by several percent."""
     rng = np.random.default_rng(1)
-    covered = []
+    covered, failures = [], []
     for n in (10, 30, 100, 300, 1_000):
         for share in (0.5, 0.8, 0.9, 0.95):
-            if n * (1 - share) < FEWEST_FAILURES:  # so few that a single count holds a tenth of the probability
-                continue
             rate = wilson(rng.binomial(n, share, 2_000 if quick else 50_000), n)
             covered.append(np.mean((rate.low <= share) & (share <= rate.high)))
+            failures.append(n * (1 - share))
+    enough = min(c for c, f in zip(covered, failures, strict=True) if f >= FEWEST_FAILURES)
+    all_cases = f"coverage of 95 % intervals, lowest of {len(covered)} cases"
     return [
-        Bar(LAB, "coverage of 95 % intervals, lowest of the cases", float(min(covered)), 0.93, False, "simulation"),
-        Bar(LAB, "coverage of 95 % intervals, mean", float(np.mean(covered)), 0.94, False, "simulation"),
+        Bar(LAB, f"{all_cases}, of 10 examples on", float(min(covered)), 0.90, False, "simulation"),
+        Bar(LAB, f"the same where {FEWEST_FAILURES} failures are expected", float(enough), 0.93, False, "simulation"),
+        Bar(LAB, "coverage of 95 % intervals, mean of all cases", float(np.mean(covered)), 0.94, False, "simulation"),
     ]
 
 
