@@ -19,7 +19,8 @@ def watched(tmp_path):
     return vivavoce.watch(directory=tmp_path, budget=0.5)
 
 
-def fit(model, optimizer, x, y, steps, size=32, loss=F.cross_entropy, validation=None):
+def fit(model, optimizer, x, y, steps, size=32, loss=None, validation=None):
+    loss = loss or F.cross_entropy  # looked up here: a watch sees only functions that are looked up while it goes on
     for step in range(1, steps + 1):
         pick = torch.randint(0, len(x), (size,))
         optimizer.zero_grad()
@@ -127,7 +128,7 @@ def test_initialisations_in_use(watched, init):
         if parameter.ndim > 1:
             init(parameter)
     with watched:
-        fit(model, torch.optim.Adam(model.parameters(), 3e-3), X, Y, 300)
+        fit(model, torch.optim.Adam(model.parameters(), 3e-3), X, Y, 600)
     assert alarms(watched) == set()
 
 

@@ -14,8 +14,10 @@ from vivavoce.examine.validation import Validation, validation_of
 from vivavoce.measure.robust import median
 from vivavoce.record.run import Run
 
-RISE = 0.1  # fraction of the best validation loss (SageMaker Debugger: gap 0.1 of the training loss)
-RISE_OF_START = 0.02  # fraction of the first validation loss: 0.010 to 0.012 is no rise to speak of after 2.3
+RISE = 0.2  # fraction of the best validation loss; SageMaker Debugger calls 0.1, which healthy runs on few data reach
+RISE_OF_START = (
+    0.03  # fraction of the first validation loss, and of chance level: 0.10 to 0.12 is no rise to speak of after 2.3
+)
 SIGNIFICANT = 3.0  # standard errors of the difference, from the passes' own noise
 HEART_TRAIN = 0.1  # fraction of chance level: the training data are learned by heart …
 HEART_VALIDATION = 0.6  # … while the validation loss is still this near chance level
@@ -40,18 +42,21 @@ class Overfitting(Detector):
         if progress is None or validation is None or progress.players > 1:
             return
         rise = validation.end - validation.lowest
-        if (_rose(validation) and _training_fell(run, progress, validation)) or _by_heart(progress, validation):
+        if (_rose(validation, progress) and _training_fell(run, progress, validation)) or _by_heart(
+            progress, validation
+        ):
             yield _finding(run, progress, validation, rise)
         else:
             gap = f"validation {validation.end:.3g}, its best {validation.lowest:.3g}"
             yield RuledOut(self.slug, gap)
 
 
-def _rose(validation: Validation) -> bool:
+def _rose(validation: Validation, progress: Progress) -> bool:
     if len(validation.losses) < RISING_PASSES:
         return False
     rise = validation.end - validation.lowest
-    enough = max(RISE * abs(validation.lowest), RISE_OF_START * abs(float(validation.losses[0])))
+    level = max(abs(float(validation.losses[0])), progress.chance if progress.chance and validation.comparable else 0.0)
+    enough = max(RISE * abs(validation.lowest), RISE_OF_START * level)
     lasting = validation.best <= len(validation.losses) - 1 - validation.end_passes
     return lasting and rise > enough and rise > SIGNIFICANT * validation.rise_error
 
@@ -97,7 +102,7 @@ def _finding(run: Run, progress: Progress, validation: Validation, rise: float) 
                 rise / abs(lowest) if lowest else float("nan"),
                 "fraction of its best",
                 RISE,
-                "SageMaker Debugger: 0.1",
+                "SageMaker Debugger: 0.1; raised, as healthy runs reach it",
             ),
             *(
                 (Evidence("gap, validation − training", end - progress.end, "", None, f"± {margin:.2g} at 95 %"),)

@@ -76,6 +76,8 @@ class Progress:
         site = main_function(run)
         unchanged = run.main_loss is not None and bool(run.main_loss.function)  # given to backward() as it was made
         series = run.series("train/function_loss", ("loss", site.id)) if site and not unchanged else run.train_loss
+        if len(series.finite) < 2 * END_ROWS:
+            site, series = None, run.train_loss  # the loss function was hardly seen
         begun = last_phase(run)
         finite = series.finite
         if begun and int((finite.steps > begun).sum()) >= 2 * END_ROWS:
