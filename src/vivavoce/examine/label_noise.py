@@ -21,6 +21,9 @@ from vivavoce.record.run import Run
 FEWEST_ERRORS = 8.0  # wrong examples: fewer say nothing
 ENOUGH_ERRORS = 25.0  # wrong examples that can speak for themselves
 HONEST_RANK = 0.2  # mean rank of the label among the other classes where the errors are honest; measured: 0 … 0.2
+LEAST_RANK = (
+    0.25  # dropout and noise added to the inputs bring honest errors up to 0.22; a third of random labels: 0.35
+)
 RANK_SD = 0.3  # standard deviation of a rank that is uniform in [0, 1]
 CERTAIN = 3.0  # standard errors above `HONEST_RANK`
 LEAST_WRONG = 0.08  # fraction of wrong examples that is worth a word
@@ -105,7 +108,13 @@ def doubt_of(run: Run, progress: Progress) -> Doubt | None:
 
 def _noisy(doubt: Doubt) -> bool:
     flat = doubt.sure > SURE_SHARE * doubt.wrong
-    return doubt.z > CERTAIN and flat and doubt.wrong > LEAST_WRONG and doubt.errors >= ENOUGH_ERRORS
+    return (
+        doubt.z > CERTAIN
+        and doubt.rank > LEAST_RANK
+        and flat
+        and doubt.wrong > LEAST_WRONG
+        and doubt.errors >= ENOUGH_ERRORS
+    )
 
 
 def _better_elsewhere(run: Run, doubt: Doubt, validation: Validation) -> bool:
@@ -116,7 +125,7 @@ def _better_elsewhere(run: Run, doubt: Doubt, validation: Validation) -> bool:
     error = math.sqrt(doubt.wrong * (1 - doubt.wrong) / max(1.0, doubt.errors / doubt.wrong))
     gap = doubt.wrong - (1 - float(known[-1]))
     flat = doubt.sure > SURE_SHARE * doubt.wrong
-    return gap > 0.5 * doubt.wrong and gap > CERTAIN * error and flat and doubt.rank > HONEST_RANK and not limit_of(run)
+    return gap > 0.5 * doubt.wrong and gap > CERTAIN * error and flat and doubt.rank > LEAST_RANK and not limit_of(run)
 
 
 def _carries_nothing(progress: Progress, validation: Validation) -> bool:
