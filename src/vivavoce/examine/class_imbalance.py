@@ -14,7 +14,8 @@ from vivavoce.record.run import Run
 RATIO = 10.0  # commonest over rarest class (SageMaker Debugger: 10)
 SEEN = 20  # targets of the rare class in the batches looked at
 MISSED = 0.25  # predictions of it over targets of it: below, the network passes it over
-MOST_CLASSES = 200
+MOST_CLASSES = 30  # with more, as in the characters or words of a text, rare ones are the nature of the task
+DOMINANT = 0.4  # fraction of the targets that the commonest class must hold: less is a long tail, not an imbalance
 
 
 class ClassImbalance(Detector):
@@ -36,7 +37,7 @@ class ClassImbalance(Detector):
             return
         ratio = float(targets.max() / targets[seen].min())
         rare = seen & (targets * RATIO <= targets.max()) & (predictions < MISSED * targets)
-        if rare.any():
+        if rare.any() and targets.max() >= DOMINANT * targets.sum():
             missed = [names[i] for i in rare.nonzero()[0]]
             yield _finding(progress, missed, ratio, float(targets[rare].sum()), float(predictions[rare].sum()))
         else:
