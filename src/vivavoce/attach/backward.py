@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from sys import _getframe
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,10 +22,13 @@ if TYPE_CHECKING:
 ALARM_RATIO = 4.0  # a loss this many mean absolute deviations above its running mean raises the alarm
 MEMORY = 0.05  # weight of the newest loss in the running mean and deviation
 WARM_UP = 20  # losses before the alarm works
+_TENSOR_BACKWARD = Tensor.backward.__code__  # between the user's call and ours
 
 
 class BackwardSite:
     """A place where backward is called, and the running mean of the loss there."""
+
+    __slots__ = ("deviation", "id", "mean", "seen", "signal")
 
     def __init__(self, id: int, signal: SignalWriter) -> None:
         self.id = id
@@ -59,9 +63,15 @@ class BackwardTap(Tap):
         self.patches.wrap(torch.autograd, "backward", self._wrap)
 
     def _wrap(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        session, is_compiling = self.session, torch.compiler.is_compiling
+        session, light, is_compiling = self.session, self.session.light, torch.compiler.is_compiling
 
         def backward(*args: Any, **kwargs: Any) -> Any:
+            if light.fast and args and not self._inside and self._at_once(args[0]):
+                self._inside = True
+                try:
+                    return original(*args, **kwargs)
+                finally:
+                    self._inside = False
             if is_compiling() or not self.on or self._inside or not (session.active or session.awake()):
                 return original(*args, **kwargs)
             self._inside = True
@@ -79,6 +89,25 @@ class BackwardTap(Tap):
 
         return backward
 
+    def _at_once(self, loss: Any) -> bool:
+        """The fast path of a light step: the raw loss, and no more. False where the ordinary path is needed."""
+        frame = _getframe(2)
+        if frame.f_code is _TENSOR_BACKWARD and frame.f_back is not None:
+            frame = frame.f_back
+        site = self.sites.get((id(frame.f_code), frame.f_lasti))
+        if site is None or type(loss) is not Tensor or not loss.is_cpu or loss.numel() != 1:
+            return False
+        value: float = loss.item()
+        if value - value != 0.0:
+            return False
+        session = self.session
+        session.light.backward_calls += 1
+        site.signal.append(session.coming, (value,))
+        session.latest.loss = value
+        if site.surprising(value):
+            self._surprised()
+        return True
+
     def _after(self) -> None:
         try:
             self.session.backward_over()
@@ -92,7 +121,7 @@ class BackwardTap(Tap):
             session.preflight.backward_begins(loss)
         if session.blackbox.capture is not None:
             session.blackbox.backward_begins(loss)
-        if session.light and self._lightly(loss):
+        if session.light.on and self._lightly(loss):
             return
         started = now()
         session.optimizers.backward_begins()
@@ -119,6 +148,7 @@ class BackwardTap(Tap):
         session.losses.backward_begins()
         raw = session.scaler.raw(loss) if session.scaler.scaled is not None else None
         self._read(site, loss if raw is None else raw)
+        session.light.resume()
         return True
 
     def _record(self, key: CallKey | None, loss: Tensor) -> BackwardSite:
@@ -148,6 +178,10 @@ class BackwardTap(Tap):
                 session.look_closer()
             session.failures.loss(site.id, step, value, loss)
         elif site.surprising(value):
-            session.blackbox.arm()
-            session.budget.alarm(session.step)
-            session.look_closer()
+            self._surprised()
+
+    def _surprised(self) -> None:
+        session = self.session
+        session.blackbox.arm()
+        session.budget.alarm(session.step)
+        session.look_closer()

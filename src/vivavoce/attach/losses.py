@@ -110,11 +110,12 @@ class LossTap(Tap):
 
     def _wrap(self, function: str, original: Callable[..., Any]) -> Callable[..., Any]:
         session, is_compiling, is_grad_enabled = self.session, torch.compiler.is_compiling, torch.is_grad_enabled
+        light = session.light
 
         def loss_function(*args: Any, **kwargs: Any) -> Any:
-            if is_compiling() or self._busy or not self.on or not session.active:
+            if light.on and is_grad_enabled():
                 return original(*args, **kwargs)
-            if session.light and is_grad_enabled():
+            if is_compiling() or self._busy or not self.on or not session.active:
                 return original(*args, **kwargs)
             if args and type(args[0]) not in numbers.PLAIN:
                 with self.patches.suspended():  # a subclass of Tensor may look functions up by identity
@@ -187,6 +188,11 @@ class LossTap(Tap):
         self.session.recorder.entity(entity)
         return LossSite(entity)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether the next backward call settles what earlier losses were for."""
+        return self._doubtful or self._validating or bool(self._unclaimed)
+
     def backward_begins(self) -> None:
         """A backward call starts: the losses since the one before it belong to training."""
         if self._doubtful:
@@ -222,6 +228,7 @@ class LossTap(Tap):
         if current is None:
             current = site.validation = Pass(self.session.step)
         self._validating = True
+        self.session.light.pause()
         shape = _shape(prediction)
         current.sizes.append(shape[0] if shape else 1)
         value = result.detach()

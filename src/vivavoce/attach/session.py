@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from vivavoce._version import __version__
 from vivavoce.attach.budget import Budget
 from vivavoce.attach.examination import LiveExamination
+from vivavoce.attach.light import Light
 from vivavoce.attach.sites import Sites, is_library, site_of
 from vivavoce.examine.finding import Finding
 from vivavoce.examine.verdict import Verdict, examine
@@ -115,6 +116,7 @@ class Session:
 
         self.recorder = Recorder(self._make_store, self._facts(), on_fault=self.fault, held=True)
         self.recorder.add_job(LiveExamination(self))
+        self.light = Light()  # on light steps only the raw loss is read
         self.registry = Registry(self.recorder)
         self.readback = Readback()
         self.failures = Failures(self)
@@ -147,8 +149,6 @@ class Session:
         self.step = 0
         self.coming = 1
         self.deep = True  # the very first step is sampled
-        self.light = False  # on light steps only the raw loss is read
-        self._light_left = 0  # light steps still to come
         self._light_since = 0  # light steps since the last full one
         self._full_left = 1  # full steps still to come in this round
         self.last_step_seconds = 0.0
@@ -199,6 +199,7 @@ class Session:
         """Take every tap out again; what was recorded stays, and `install` goes on with it."""
         if not self._installed:
             return
+        self.look_closer()
         self._installed = False
         self.active = False
         if self in _forking:
@@ -315,6 +316,7 @@ class Session:
     def enter_fork(self) -> None:
         """In a forked child: nothing is recorded unless the child trains."""
         self.active = False
+        self.light.end()
 
     def awake(self) -> bool:
         """Whether this process records; a forked child that trains begins a run of its own."""
@@ -377,6 +379,7 @@ class Session:
             self._end_step(state)
         except Exception as error:
             self.active = False
+            self.light.end()
             self.fault("session", error)
         if self.stop_slug is not None:
             self._stop()
@@ -419,8 +422,9 @@ class Session:
         if self.budget.wants_deep(self.coming):
             self._begin_sample()
             return
-        self._light_left = players * self.budget.light_steps(self.step)
-        self.light = self._light_left > 0
+        self.light.begin(self, players * self.budget.light_steps(self.step))
+        if self.light.key is not None:
+            self.optimizers.ignore_ends()
 
     def end_light_step(self) -> None:
         """An optimizer has stepped on a light step."""
@@ -428,18 +432,26 @@ class Session:
         if self.blackbox.capture is not None:
             self.blackbox.step_over()
         self.coming = self.step + 1 if self._round >= self._last_round else self.step
-        self._light_since += 1
-        self._light_left -= 1
-        if self._light_left <= 0:
-            self.look_closer()
-            self.optimizers.mark_gradients()
+        self.light.left -= 1
+        if self.light.left <= 0:
+            self.end_light_round()
+        if self.stop_slug is not None:
+            self._stop()
+
+    def end_light_round(self) -> None:
+        """All light steps that were planned are over."""
+        self.look_closer()
+        self.optimizers.mark_gradients()
         if self.stop_slug is not None:
             self._stop()
 
     def look_closer(self) -> None:
         """No more light steps for now, whatever was planned."""
-        if self.light:
-            self.light = False
+        if self.light.on:
+            self._light_since += self.light.settle()
+            if self.light.key is not None:
+                self.optimizers.hear_ends()
+            self.light.end()
             self._full_left = max(1, len(self._round | self._last_round))
             self.optimizers.forget_gradients()
 
@@ -501,6 +513,8 @@ class Session:
     def leave_modules_alone(self) -> None:
         """Something is compiled: no hooks on modules and no anomaly mode from here on."""
         self.compiling = True
+        self.light.barred = True
+        self.look_closer()
         self.modules.disarm()
         self.graph.stop_asking()
         self.blackbox.close()
