@@ -35,6 +35,7 @@ class Light:
         "barred",
         "fast",
         "key",
+        "kind",
         "last",
         "left",
         "on",
@@ -46,7 +47,8 @@ class Light:
         self.barred = False
         self.key: int | None = None
         self.state: OptimizerState | None = None
-        self.sentinel: Tensor | None = None  # a parameter whose gradient is looked at
+        self.sentinel: Tensor | None = None  # a parameter on the CPU whose gradient is looked at
+        self.kind: Any = None  # C type of that gradient
         self.left = self.backward_calls = self._settled = 0
         self.end()
 
@@ -58,7 +60,8 @@ class Light:
         self.backward_calls = 0
         if self.on and not self.barred and _is_simple(session):
             ((self.key, self.state),) = session.optimizers.states.items()
-            self.sentinel = None if session.failures.exhausted else self.state.sentinel
+            if not session.failures.exhausted:
+                self.sentinel, self.kind = self.state.sentinel, _kind_of(self.state.sentinel)
             self.fast = not session.losses.waiting
 
     def pause(self) -> None:
@@ -80,20 +83,30 @@ class Light:
     def end(self) -> None:
         """No more light steps: what is held of the optimizer is let go."""
         self.on = self.fast = self.last = False
-        self.key = self.state = self.sentinel = None
+        self.key = self.state = self.sentinel = self.kind = None
 
 
-def finite_at(parameter: Tensor | None) -> bool:
+def finite_at(parameter: Tensor | None, kind: Any = None) -> bool:
     """Whether the first element of a gradient is finite, read from its memory: a tenth of an indexing's cost.
 
-    True where there is none, or none on the CPU.
+    `kind` is the element's C type, where it is known. True where there is no gradient, or none that can be read.
     """
     gradient = None if parameter is None else parameter.grad
-    kind = None if gradient is None else _C_TYPES.get(gradient.dtype)
-    if gradient is None or kind is None or gradient.numel() == 0:
+    if gradient is None:
+        return True
+    kind = kind or _kind_of(parameter)
+    if kind is None:
         return True
     value: float = kind.from_address(gradient.data_ptr()).value
     return value - value == 0.0
+
+
+def _kind_of(parameter: Tensor | None) -> Any:
+    """The C type of the elements of a gradient on the CPU; None where there is none to be read."""
+    gradient = None if parameter is None else parameter.grad
+    if gradient is None or not gradient.is_cpu or gradient.numel() == 0:
+        return None
+    return _C_TYPES.get(gradient.dtype)
 
 
 def _is_simple(session: Session) -> bool:

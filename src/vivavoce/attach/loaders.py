@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class LoaderState:
     """A data loader and how it is used."""
 
+    __slots__ = ("batches", "entity", "signal", "streak", "trained")
+
     def __init__(self, entity: Loader, signal: SignalWriter) -> None:
         self.entity = entity
         self.signal = signal

@@ -148,7 +148,7 @@ class OptimizerTap(Tap):
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         light, session = self._light, self.session
-        if light.key == id(optimizer) and not self._stepping and finite_at(light.sentinel):
+        if light.key == id(optimizer) and not self._stepping and finite_at(light.sentinel, light.kind):
             light.left -= 1
             light.backward_calls = 0
             session.step = session.coming

@@ -449,6 +449,7 @@ class Session:
         """No more light steps for now, whatever was planned."""
         if self.light.on:
             self._light_since += self.light.settle()
+            self.backward.hand_over()
             if self.light.key is not None:
                 self.optimizers.hear_ends()
             self.light.end()
