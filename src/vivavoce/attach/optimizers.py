@@ -166,6 +166,7 @@ class OptimizerTap(Tap):
             self._stepping = _still_stepping(self._stepping)
         self._stepping.append(key)
         if len(self._stepping) > 1:
+            light.barred = True  # its steps are not to be counted by their beginnings
             return
         if light.on and self._step_lightly(key):
             return
