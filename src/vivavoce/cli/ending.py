@@ -30,6 +30,7 @@ class Watched:
         self.stream: TextIO | None = sys.stderr  # the script may replace or close sys.stderr
         self.lookout = Lookout(settings, command)
         self.live: Any = None
+        self.folder = _current_folder()  # in which the reader sits: the script may change its own
         self.path = sys.path[0 if sys.flags.safe_path else 1 :]  # where our own imports come from
 
     def start(self) -> None:
@@ -59,7 +60,10 @@ class Watched:
         report = self._report(outcome, ending)
         if self.settings.json is not None and not self.settings.rank:
             self._write_json(report)
-        self._print(outcome, report)
+        from vivavoce.report.words import read_in
+
+        with read_in(self.folder):
+            self._print(outcome, report)
         return self._fails(outcome)
 
     def _report(self, outcome: Outcome | None, ending: Ending) -> Any:
@@ -123,11 +127,20 @@ class Watched:
             pass
 
 
+def _current_folder() -> Path | None:
+    try:
+        return Path.cwd()
+    except OSError:  # it was deleted
+        return None
+
+
 def _line(child: Outcome) -> str:
     """A child process in a line: what was found in it, and how to read on."""
+    from vivavoce.report.words import name_of_run
+
     finding = child.verdict.primary
     verdict = child.verdict.outcome if finding is None else f"{finding.slug}   {finding.severity}"
-    where = "" if child.path is None else f" · viva report {child.path.stem}"
+    where = "" if child.path is None else f" · viva report {name_of_run(child.path)}"
     return f"process {child.run.meta.get('pid', '')}: {verdict}{where}"
 
 
