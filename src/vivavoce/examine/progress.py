@@ -149,7 +149,7 @@ class Progress:
     @property
     def sentence(self) -> str:
         """One plain sentence about the course of the loss."""
-        verb = "fell" if self.end < self.start else "rose"
+        verb = "fell" if self.end < self.start else "rose" if self.rose else "did not fall: it went"
         chance = f" (chance level {self.chance:.3g})" if self.chance is not None else ""
         course = f"{verb} from {self.start:.3g} to {self.end:.3g}{chance} over {self.length:,} steps"
         contest = ", as the loss of one of several players may" if self.players > 1 and self.end >= self.start else ""

@@ -11,8 +11,17 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from vivavoce.report import words
-from vivavoce.report.schema import EvidenceData, FindingData, LoaderData, OptimizerData, RemedyData, Report, RunData
+from vivavoce.report import preflight, words
+from vivavoce.report.schema import (
+    EvidenceData,
+    FindingData,
+    LoaderData,
+    OptimizerData,
+    PreflightData,
+    RemedyData,
+    Report,
+    RunData,
+)
 
 WIDEST = 120  # columns; longer lines are hard to read
 FINDINGS_IN_FULL = 3
@@ -78,6 +87,9 @@ def _page(report: Report) -> Iterable[RenderableType]:
     run = report["run"]
     yield from _verdict(report, _finding_on_page)
     yield ""
+    if "preflight" in report:
+        yield _preflight(report["preflight"])
+        yield ""
     for metric_name, metric in report["metrics"].items():
         yield _rows([(words.METRIC_TITLES[metric_name], Text(words.metric_line(metric)))], label_width=19)
     yield _rows(_facts(run), label_width=19)
@@ -267,6 +279,18 @@ def loader_words(loader: LoaderData) -> str:
     batch = f"batches of {loader['batch_size']:,}" if loader["batch_size"] is not None else ""
     return ", ".join(
         part for part in (words.plain(loader["role"] or ""), size, batch, order, words.place(loader["site"])) if part
+    )
+
+
+def _preflight(data: PreflightData) -> RenderableType:
+    """The checks of a preflight: what became of each, its name, and why."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for style in ("bold", "", ""):
+        grid.add_column(style=style, overflow="fold")
+    for sign, name, why in preflight.rows(data):
+        grid.add_row(sign, name, Text(why))
+    return Group(
+        _hanging(_head(("preflight", "bold"), preflight.course(data))), Padding(grid, (0, 0, 0, 2), expand=False)
     )
 
 
