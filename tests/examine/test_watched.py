@@ -345,3 +345,23 @@ def test_actor_and_critic_are_no_generator_and_discriminator(watched):
                 (-critic(torch.cat([state, actor(state)], 1)).mean()).backward()
                 of_actor.step()
     assert alarms(watched) == set()
+
+
+@pytest.mark.parametrize("broken", [True, False], ids=["broken", "with an empty batch"])
+def test_nan_in_the_validation_data_alone(watched, broken):
+    x, y = X[1400:1500].clone(), Y[1400:1500]
+    if broken:
+        x[3, 5] = math.nan
+    model = mlp()
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    with watched:
+        for _ in range(8):
+            fit(model, optimizer, X[:1400], Y[:1400], 20, validation=None)
+            model.eval()
+            with torch.no_grad():
+                for part in (slice(0, 50), slice(50, 100), slice(100, 100)):
+                    F.cross_entropy(model(x[part]), y[part])
+            model.train()
+    assert primary(watched) == ("non-finite" if broken else "healthy")
+    if broken:
+        assert "8 of 8 passes" in watched.verdict.primary.why

@@ -18,6 +18,7 @@ from vivavoce.settings import Settings
 if TYPE_CHECKING:
     from vivavoce.attach.session import Outcome
 
+LONG_WORK = 1.0  # seconds of processor time: what importing torch takes at least
 EXIT_FINDING = 3  # exit status of a run that --fail-on or --stop-on ended
 
 
@@ -96,9 +97,10 @@ class Watched:
     def _why_nothing(self) -> str:
         if self.lookout.fault is not None:
             return f"this run was not watched: {describe(self.lookout.fault)}"
+        children = "; programs that it starts are not watched: put `viva run` before them" if _children_worked() else ""
         if self.lookout.session is None:
-            return "no training seen: the script never imported torch"
-        return "no training seen: no backward pass and no optimizer step"
+            return f"no training seen: the script never imported torch{children}"
+        return f"no training seen: no backward pass and no optimizer step{children}"
 
     def _write_json(self, report: Any) -> None:
         from vivavoce.report.json import write
@@ -125,6 +127,15 @@ class Watched:
             self.stream.flush()
         except (OSError, ValueError):  # closed, or a terminal that has gone
             pass
+
+
+def _children_worked() -> bool:
+    """Whether processes that this one has waited for computed for as long as a training may."""
+    try:
+        import resource
+    except ImportError:  # not on this system
+        return False
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime > LONG_WORK
 
 
 def _current_folder() -> Path | None:

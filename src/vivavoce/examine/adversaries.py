@@ -98,7 +98,11 @@ def estimates_values(run: Run) -> bool:
     trained = {track.owner[1] for track in run.tracks("train/function_loss") if track.owner and len(track)}
     for site in (run.losses[id] for id in trained if id in run.losses):
         one_number = site.target_shape[1:] in ((), (1,))
-        if site.function in REGRESSIONS and one_number and median(run.series("target", ("loss", site.id), "std").mean) > 0:
+        if (
+            site.function in REGRESSIONS
+            and one_number
+            and median(run.series("target", ("loss", site.id), "std").mean) > 0
+        ):
             return True
     return False
 
@@ -107,7 +111,13 @@ def game_of(run: Run) -> Game | None:
     """The game between two networks with optimizers of their own; None where there is none, or too little was seen."""
     progress = Progress.of(run)
     tracks = [t for t in run.tracks("adversary") if len(t) >= FEWEST_SAMPLES and t.owner and t.owner[1] in run.models]
-    if not tracks or estimates_values(run) or progress is None or progress.players < 2 or len(stepped_optimizers(run)) > RIVALS:
+    if (
+        not tracks
+        or estimates_values(run)
+        or progress is None
+        or progress.players < 2
+        or len(stepped_optimizers(run)) > RIVALS
+    ):
         return None
     track = max(tracks, key=len)
     made, low, high, separation = track.mean.T

@@ -232,7 +232,8 @@ def cost(run: RunData) -> str:
     if not isinstance(overhead, float) or not isinstance(budget, float):
         return percent(overhead)
     if overhead > budget and isinstance(allowed, float) and run["training_seconds"]:
-        once = (allowed - budget) * float(run["training_seconds"])
+        training = float(run["training_seconds"]) / (1 + overhead)  # without what watching took
+        once = (allowed - budget) * training
         return f"{percent(overhead)} (allowed: {percent(budget)}, and {once:.2f} s once)"
     return f"{percent(overhead)} of {percent(budget)} allowed"
 
