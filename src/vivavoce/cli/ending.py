@@ -135,7 +135,8 @@ def _children_worked() -> bool:
         import resource
     except ImportError:  # not on this system
         return False
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime > LONG_WORK
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime > LONG_WORK
 
 
 def _current_folder() -> Path | None:
