@@ -99,6 +99,11 @@ class OptimizerTap(Tap):
             handle.remove()
         self._handles = []
 
+    @property
+    def depth(self) -> int:
+        """How many optimizers are inside `step()` now: 2 where one steps another."""
+        return len(self._stepping)
+
     # construction -----------------------------------------------------------------------------------------------
 
     def _wrap_init(self, original: Callable[..., Any]) -> Callable[..., Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TextIO
 
 from rich.console import Console, Group, RenderableType
@@ -11,10 +11,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from vivavoce.report import preflight, words
+from vivavoce.report import guard, preflight, words
 from vivavoce.report.schema import (
     EvidenceData,
     FindingData,
+    GuardData,
     LoaderData,
     OptimizerData,
     PreflightData,
@@ -79,6 +80,8 @@ def _encodable(text: str, stream: TextIO) -> str:
 
 def _card(report: Report) -> Iterable[RenderableType]:
     yield from _verdict(report, _finding_on_card)
+    if "guard" in report:
+        yield _guard(report["guard"])
     yield _rows([("next", _commands(words.next_commands(report)))])
     yield _tally(report)
 
@@ -87,6 +90,9 @@ def _page(report: Report) -> Iterable[RenderableType]:
     run = report["run"]
     yield from _verdict(report, _finding_on_page)
     yield ""
+    if "guard" in report:
+        yield _guard(report["guard"])
+        yield ""
     if "preflight" in report:
         yield _preflight(report["preflight"])
         yield ""
@@ -284,14 +290,25 @@ def loader_words(loader: LoaderData) -> str:
 
 def _preflight(data: PreflightData) -> RenderableType:
     """The checks of a preflight: what became of each, its name, and why."""
+    return _titled("preflight", preflight.course(data), preflight.rows(data))
+
+
+def _guard(data: GuardData) -> RenderableType:
+    """What the guard did: each kind of act, how often, when, and why first."""
+    return _titled("guard", guard.course(data), guard.rows(data))
+
+
+def _titled(title: str, course: str, rows: Sequence[tuple[str, ...]]) -> RenderableType:
+    """A line with its table below; the last column holds sentences."""
+    head = _hanging(_head((title, "bold"), course))
+    if not rows:
+        return head
     grid = Table.grid(padding=(0, 2, 0, 0))
-    for style in ("bold", "", ""):
-        grid.add_column(style=style, overflow="fold")
-    for sign, name, why in preflight.rows(data):
-        grid.add_row(sign, name, Text(why))
-    return Group(
-        _hanging(_head(("preflight", "bold"), preflight.course(data))), Padding(grid, (0, 0, 0, 2), expand=False)
-    )
+    for index in range(len(rows[0])):
+        grid.add_column(style="bold" if index == 0 else "", overflow="fold", no_wrap=index < len(rows[0]) - 1)
+    for row in rows:
+        grid.add_row(*map(Text, row))
+    return Group(head, Padding(grid, (0, 0, 0, 2), expand=False))
 
 
 def _commands(commands: list[str]) -> Text:
