@@ -6,6 +6,7 @@ are: what it does hides no cause from the detectors. With nothing wrong it only 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import weakref
@@ -47,6 +48,7 @@ class Guard(Tap):
         self._newest: Snapshot | None = None
         self._older: Snapshot | None = None
         self._next_snapshot = 0.0  # time from which the next one is paid for
+        self._cost = math.inf  # seconds that one takes
         self._closed_well = True  # the last step with a closure left finite weights
         self._withheld: list[tuple[Tensor, Tensor]] = []  # parameters and the gradients taken from them for a step
         self._rates: list[tuple[dict[str, Any], Any]] = []  # groups and their own learning rates, during a step
@@ -77,10 +79,9 @@ class Guard(Tap):
         """An internal error: the guard is off, and the step has what is its own."""
         self._target = None
         self._skipping = False
-        try:
+        with contextlib.suppress(Exception):
             self._give_back()
-        finally:
-            super().fail(error)
+        super().fail(error)
 
     def _wrap_scale(self, original: Any) -> Any:
         def scale(scaler: Any, outputs: Any) -> Any:
@@ -181,8 +182,10 @@ class Guard(Tap):
         if not self.allowed & {"rewind", "skip-batch"}:
             return
         relapse = self._failures.add(self.session.step)
-        if self._failures.hopeless:
-            self._give_up(self._failures.hopeless)
+        grown = 1.0 if self._newest is None else self._newest.growth()
+        blown = not grown <= guard_rules.BLOWN  # NaN counts as blown up
+        if self._failures.hopeless(blown):
+            self._give_up(self._failures.hopeless(blown))
             return
         why = f"the gradient of {self._names(bad)} is not finite"
         if "rewind" in self.allowed and self._newest is not None:
@@ -200,6 +203,9 @@ class Guard(Tap):
         if growth.climbed:
             growth.forget_marks()
             self._lower(state, "the gradient had grown far above all before when it broke")
+        elif blown:
+            size = f"{grown:.3g} × as large as" if math.isfinite(grown) else "no longer finite, unlike"
+            self._lower(state, f"the weights had become {size} in the last snapshot")
 
     def _rewind(self, state: OptimizerState, why: str, relapse: bool) -> None:
         if relapse and self._older is not None:
@@ -216,6 +222,7 @@ class Guard(Tap):
         if "lower-learning-rate" not in self.allowed or factor < guard_rules.LOWEST:
             return
         self.factors[state.id] = factor
+        self._failures.count_anew()
         text = f"{why}; from here on the learning rate is {factor:g} × what the script and its schedulers say"
         self._act("lower-learning-rate", text, state, factor=factor)
 
@@ -226,8 +233,8 @@ class Guard(Tap):
         if self._closed_well or "rewind" not in self.allowed or self._newest is None:
             return
         relapse = self._failures.add(self.session.step)
-        if self._failures.hopeless:
-            self._give_up(self._failures.hopeless)
+        if self._failures.hopeless(blown=True):
+            self._give_up(self._failures.hopeless(blown=True))
             return
         self._rewind(state, "the step left weights or gradients that are not finite", relapse)
         self._go_back()
@@ -276,8 +283,8 @@ class Guard(Tap):
         if self._newest is not None and (self._older is None or self._newest.step - self._older.step >= OLDER):
             self._older = self._newest
         self._newest = taken
-        cost = now() - started
-        self._next_snapshot = now() + cost / (SNAPSHOT_SHARE * session.budget.fraction)
+        self._cost = min(self._cost, now() - started)  # the least: a longer one was interrupted
+        self._next_snapshot = now() + self._cost / (SNAPSHOT_SHARE * session.budget.fraction)
 
     def _withhold(self, optimizer: Any) -> None:
         """Take the gradients away for the coming step, so that it changes nothing.

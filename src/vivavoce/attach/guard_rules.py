@@ -18,7 +18,8 @@ IN_A_ROW = 5  # failures at once before the guard gives up: what breaks the valu
 MOST_FAILURES = 100  # in a run, before it gives up
 MOST_CLIPS = 1_000  # in a run, before it gives up
 LOWERED = 0.5  # factor for the learning rate each time it is lowered
-LOWEST = 1 / 16  # of the script's own learning rate: below it nothing would be learned any more
+LOWEST = 1 / 1024  # of the script's own learning rate: what needs less has another fault
+BLOWN = 2.0  # times the norm of the weights in the snapshot: then it was the steps since that broke the values
 
 
 class Growth:
@@ -96,9 +97,14 @@ class Failures:
         self.at_once = self.at_once + 1 if gap <= AT_ONCE else 1
         return gap <= RELAPSE
 
-    @property
-    def hopeless(self) -> str:
-        """Why the guard should give up; "" where it should not."""
+    def count_anew(self) -> None:
+        """Something was done against the cause: what breaks now is no part of the row before."""
+        self.at_once = 0
+
+    def hopeless(self, blown: bool) -> str:
+        """Why the guard should give up; "" where it should not. `blown`: the weights had left all bounds."""
+        if self.at_once > IN_A_ROW and blown:
+            return f"after {IN_A_ROW} rewinds at once the very next steps blew the weights up again: they are far too large"
         if self.at_once > IN_A_ROW:
             return f"{IN_A_ROW} steps in a row broke although the weights were sound: look at the data, or at a state that the script carries from step to step"
         if self.total > MOST_FAILURES:

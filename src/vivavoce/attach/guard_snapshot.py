@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vivavoce.attach import numbers
+
+TINY = 1e-30  # stands for the norm of weights that are all zero
 KEPT_FREE = 0.1  # of a device's memory: a copy that would leave less is kept in the computer's memory
 SCHEDULED = frozenset(  # keys of a parameter group that belong to the script and its schedulers, not to the optimizer
     {"params", "lr", "initial_lr", "max_lr", "min_lr", "swa_lr", "betas", "momentum", "base_momentum", "max_momentum"}
@@ -76,6 +80,12 @@ class Snapshot:
                 for name, value in held.items() if scaler is not None else ():
                     setattr(scaler, name, _merged(getattr(scaler, name, None), value))
 
+    def growth(self) -> float:
+        """Norm of the weights now over their norm in the snapshot; NaN or infinite where they are not finite."""
+        pairs = [(live, saved) for parameter, saved in self._parameters if (live := parameter()) is not None]
+        now = _norm([live.detach() for live, _ in pairs])
+        return now / max(_norm([saved.tensor if isinstance(saved, Away) else saved for _, saved in pairs]), TINY)
+
     def restore_buffers(self, every: bool = False) -> int:
         """Put buffers back: those that are not finite any more, or all. Returns how many."""
         count = 0
@@ -107,6 +117,10 @@ def finite(tensor: Tensor) -> bool:
     if tensor.is_meta or not (tensor.is_floating_point() or tensor.is_complex()):
         return True
     return bool(torch.isfinite(tensor.detach()).all())
+
+
+def _norm(tensors: list[Tensor]) -> float:
+    return math.hypot(*numbers.norms([numbers.plain(tensor) for tensor in tensors]).tolist()) if tensors else 0.0
 
 
 def _parameters(optimizers: list[Any]) -> list[Tensor]:
