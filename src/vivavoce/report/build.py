@@ -34,7 +34,7 @@ from vivavoce.report.state import run_state
 
 def build_report(run: Run, verdict: Verdict, path: Path | str | None = None) -> Report:
     """The report of a run: JSON-able data of schema version 1. `path` is the store's file, None for a run in memory."""
-    report = {
+    report: dict[str, Any] = {
         "schema": SCHEMA_VERSION,
         "verdict": verdict.outcome,
         "reason": verdict.reason,
