@@ -39,6 +39,11 @@ def test_noise_alone_never_stands_out(seed, course):
     assert all(ceiling is None for ceiling in ceilings)
 
 
+def test_the_start_of_a_training_is_left_alone():
+    _, ceilings = fed(2.0 ** np.arange(guard_rules.FEWEST))
+    assert ceilings == [None] * guard_rules.FEWEST
+
+
 @pytest.mark.parametrize("doubling", [2, 12, 20])
 def test_exponential_growth_is_noticed_before_it_is_a_hundredfold(doubling):
     steps = np.arange(500)
@@ -52,7 +57,7 @@ def test_exponential_growth_is_noticed_before_it_is_a_hundredfold(doubling):
 
 
 def test_the_ceiling_is_the_reciprocal_rule_of_zclip():
-    norms = np.random.default_rng(2).uniform(1, 2, 64)
+    norms = np.random.default_rng(2).uniform(1, 2, 80)
     growth, _ = fed(norms)
     mean, deviation = growth.mean, math.sqrt(growth.variance)
     z = (50 - mean) / deviation
@@ -60,7 +65,7 @@ def test_the_ceiling_is_the_reciprocal_rule_of_zclip():
 
 
 def test_an_explosion_does_not_raise_its_own_bar():
-    norms = np.random.default_rng(3).uniform(1, 2, 64)
+    norms = np.random.default_rng(3).uniform(1, 2, 80)
     growth, _ = fed(norms)
     ceilings = [growth.ceiling(1e6) for _ in range(200)]
     assert None not in ceilings

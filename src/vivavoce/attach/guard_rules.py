@@ -8,6 +8,7 @@ from collections import deque
 MEMORY = 0.97  # weight of the past in the running mean and variance of the norm (ZClip's α, arXiv 2504.02507)
 OUTLIER = 2.5  # standard deviations above the mean (ZClip's z)
 WARM_UP = 25  # steps before the mean and variance mean anything (ZClip's)
+FEWEST = 64  # steps before a norm can stand out: at the start of a training norms move by a factor of ten and more
 BLOCK = 16  # steps: the peak that a norm is held against is that of the blocks before the last full one
 BEYOND = 4.0  # times that peak: one healthy norm in a hundred lies above OUTLIER, hardly any so far above all before it
 CLIMBED = 16  # steps: a failure within so many of a norm that stood out was approached, another came out of nowhere
@@ -64,7 +65,7 @@ class Growth:
         return (norm - self.mean) / deviation if deviation > 0 else math.inf
 
     def _target(self, norm: float) -> float | None:
-        if self.seen < WARM_UP or not norm > BEYOND * self.peak > 0:
+        if self.seen < FEWEST or not norm > BEYOND * self.peak > 0:
             return None
         z = self.deviations(norm)
         return self.mean + OUTLIER**2 / z * math.sqrt(self.variance) if z > OUTLIER else None
