@@ -270,7 +270,7 @@ def test_weights_that_broke_by_themselves_are_brought_back(tmp_path):
         if step == BROKEN:
             model[0].weight.data[0, 0] = math.inf
 
-    with guarding(tmp_path) as session:
+    with guarding(tmp_path, "rewind", "skip-batch") as session:
         train(model, optimizer, after=break_them)
     assert finite(model, optimizer)
     assert acts(session) == ["skip-batch", "rewind"]
