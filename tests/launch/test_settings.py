@@ -98,3 +98,27 @@ def test_a_child_records_and_is_silent(tmp_path: Path) -> None:
     settings = resolve({"fail_on": "note", "json": "x.json", "stop_on": ("critical",)}, {}, tmp_path).in_child(42)
     assert (settings.parent, settings.speaks, settings.json, settings.fail_on) == (42, False, None, None)
     assert settings.stop_on == ("critical",)
+
+
+def test_what_the_guard_may_do(tmp_path: Path) -> None:
+    everything = ("clip", "rewind", "lower-learning-rate", "skip-batch")
+    assert resolve({"guard": True}, {}, tmp_path).allow == everything
+    assert not resolve({}, {}, tmp_path).guard
+    assert resolve({"guard": True, "allow": "clip, rewind"}, {}, tmp_path).allow == ("clip", "rewind")
+    write(tmp_path, '[tool.vivavoce]\nguard = true\nallow = ["skip-batch"]\n')
+    assert resolve({}, {}, tmp_path).allow == ("skip-batch",)
+    assert resolve({}, {"VIVA_ALLOW": "clip", "VIVA_GUARD": "0"}, tmp_path).allow == ("clip",)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"guard": True, "allow": "clip,rewnd"}, "'rewnd' is none of clip, rewind.*did you mean 'rewind'?"),
+        ({"guard": True, "allow": ","}, "name at least one of clip"),
+        ({"allow": "clip"}, "nothing acts on the training without --guard"),
+        ({"guard": True, "preflight": True}, "leave out one of the two"),
+    ],
+)
+def test_what_the_guard_cannot_do(tmp_path: Path, given: dict[str, object], says: str) -> None:
+    with pytest.raises(SettingError, match=says):
+        resolve(given, {}, tmp_path)

@@ -259,12 +259,12 @@ class LossTap(Tap):
     def _close(self, site: LossSite, done: Pass) -> None:
         if len(done.values) < len(done.sizes):
             self.session.readback.drain()
-        finite = [(v, n) for v, n in zip(done.values, done.sizes, strict=False)]
+        finite = [(v, n) for v, n in zip(done.values, done.sizes, strict=False) if n]  # the mean of no example is NaN
         examples = sum(n for _, n in finite)
         if not examples:
             return
         if site.entity.reduction == "sum":
-            finite = [(v / n, n) for v, n in finite if n]
+            finite = [(v / n, n) for v, n in finite]
         mean = sum(v * n for v, n in finite) / examples
         spread = sum(n * (v - mean) ** 2 for v, n in finite) / examples if math.isfinite(mean) else math.nan
         accuracy = done.hits / done.judged if done.judged else math.nan

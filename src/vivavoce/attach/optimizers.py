@@ -98,6 +98,11 @@ class OptimizerTap(Tap):
         self._pre_handle.remove()
         self._post_handle.remove()
 
+    @property
+    def depth(self) -> int:
+        """How many optimizers are inside `step()` now: 2 where one steps another."""
+        return len(self._stepping)
+
     # construction -----------------------------------------------------------------------------------------------
 
     def _wrap_init(self, original: Callable[..., Any]) -> Callable[..., Any]:

@@ -56,6 +56,7 @@ class Status:
     overhead: float | None
     worst: str | None
     severity: str | None
+    guarded: int = 0  # acts of the guard
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ class Session:
         from vivavoce.attach.compiling import CompileTap
         from vivavoce.attach.failures import Failures
         from vivavoce.attach.graph import GraphTap
+        from vivavoce.attach.guard import Guard
         from vivavoce.attach.insight import InsightTap
         from vivavoce.attach.loaders import LoaderTap
         from vivavoce.attach.losses import LossTap
@@ -145,6 +147,9 @@ class Session:
         self.preflight = Preflight(self) if self.settings.preflight else None
         if self.preflight is not None:
             self.taps = (*self.taps, self.preflight)
+        self.guard = Guard(self) if self.settings.guard else None
+        if self.guard is not None:
+            self.taps = (*self.taps, self.guard)  # the last one: what it changes has been recorded as it was
         self.by_hand: ByHand | None = None
         self.step = 0
         self.coming = 1
@@ -502,6 +507,11 @@ class Session:
         if self.by_hand is not None:
             self.by_hand.after_backward()
 
+    @property
+    def at_start_of_round(self) -> bool:
+        """Whether the optimizer that steps now is the first of its round."""
+        return len(self._round) == 1
+
     def gradients_fresh(self) -> bool:
         """Whether a backward call came after the last step."""
         return any(state.backward_calls for state in self.optimizers.states.values())
@@ -532,6 +542,7 @@ class Session:
             overhead=self.budget.overhead,
             worst=finding.slug if finding else None,
             severity=finding.severity if finding else None,
+            guarded=sum(self.guard.counts.values()) if self.guard is not None else 0,
         )
 
 

@@ -35,6 +35,14 @@ from vivavoce.targets import Target, TargetError, find_target
 @click.option(
     "--preflight", is_flag=True, default=None, help="Check the first 20 steps, end the run; exit 3 if critical."
 )
+@click.option(
+    "--guard", is_flag=True, default=None, help="Act on the training: clip what explodes, undo what is not finite."
+)
+@click.option(
+    "--allow",
+    metavar="ACTS",
+    help="What --guard may do, with commas: clip, rewind, lower-learning-rate, skip-batch. [default: all]",
+)
 @click.option("--quiet", is_flag=True, default=None, help="Print nothing of ours.")
 @click.option("--no-live", "live", flag_value="off", default=None, help="No status line in the terminal while it runs.")
 @click.option("--off", "mode", flag_value="off", default=None, help="Run the script without watching it.")
@@ -43,7 +51,8 @@ from vivavoce.targets import Target, TargetError, find_target
 def command(context: click.Context, /, module: bool, words: tuple[str, ...], **options: Any) -> Callable[[], None]:
     """Run a Python script, watch its training, and say what is wrong with it and why.
 
-    The script runs as under python: same output, same exit code, same weights. Options after SCRIPT are its own.
+    The script runs as under python: same output, same exit code, same weights (but for --guard). Options after SCRIPT
+    are its own.
 
     \b
     viva run train.py --epochs 3

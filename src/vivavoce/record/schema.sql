@@ -3,7 +3,7 @@
 -- The header says what the file is: application_id 0x56495641 ("VIVA"), user_version the schema version.
 
 -- Facts about the run, one a row. Values are JSON. Keys: schema, run, viva, command, script, python, torch, device,
--- pid, rank, parent, started, finished (absent while the run goes on), exit_code, budget, overhead, steps, stopped.
+-- pid, rank, parent, started, finished (absent while the run goes on), exit_code, budget, overhead, steps, stopped, guard.
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
     value TEXT NOT NULL

@@ -272,6 +272,8 @@ EVENTS: dict[str, str] = {
     "replay": "a non-finite step repeated on a copy: {of: step, what: loss | gradient, reproduced: bool, because?, op?, detail?, "
     "module?: id, layer?, file?, line?, code?}",
     "stopped": "Viva ended the run because of --stop-on: {slug}",
+    "guard": "an act of --guard, with its reason: {act: clip | rewind | lower-learning-rate | skip-batch | gave-up, why, optimizer?: id, "
+    "norm?, to?: the norm before and after, to_step?: step whose start it went back to, factor?: on the script's learning rate}",
     "gradients-cleared": "zero_grad was called: {optimizer?: id, model?: id, file, line}; first time at each place only",
     "frozen": "a module's parameters have requires_grad False: {parameters: [ids], graph_cut: bool}",
 }

@@ -17,7 +17,9 @@ from vivavoce.record.run import Run
 from vivavoce.record.tracks import Series
 from vivavoce.report.schema import (
     SCHEMA_VERSION,
+    ActData,
     FindingData,
+    GuardData,
     LoaderData,
     LossData,
     MetricData,
@@ -32,7 +34,7 @@ from vivavoce.report.state import run_state
 
 def build_report(run: Run, verdict: Verdict, path: Path | str | None = None) -> Report:
     """The report of a run: JSON-able data of schema version 1. `path` is the store's file, None for a run in memory."""
-    report = {
+    report: dict[str, Any] = {
         "schema": SCHEMA_VERSION,
         "verdict": verdict.outcome,
         "reason": verdict.reason,
@@ -47,7 +49,16 @@ def build_report(run: Run, verdict: Verdict, path: Path | str | None = None) -> 
     preflight = run.events("preflight")
     if preflight:
         report["preflight"] = preflight[-1].data
+    if run.meta.get("guard") is not None:
+        report["guard"] = _guard(run)
     return cast(Report, json_safe(report))
+
+
+def _guard(run: Run) -> GuardData:
+    """What the guard was allowed to do, and did."""
+    acts = [cast(ActData, {"step": event.step, **event.data}) for event in run.events("guard")]
+    last = acts[-1] if acts and acts[-1]["act"] == "gave-up" else None
+    return {"allowed": list(run.meta["guard"]), "acts": acts, "gave_up": last["why"] if last else None}
 
 
 def run_data(run: Run) -> RunData:

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from typing import Any, TextIO
 
 from vivavoce.examine.finding import SEVERITIES
-from vivavoce.report import words
+from vivavoce.report import guard, preflight, words
 from vivavoce.report.charts import line_plot
 from vivavoce.report.figures import LinePlot, Plot, Plots
 from vivavoce.report.heatmap import heat_map
 from vivavoce.report.markup import Html, element, join
-from vivavoce.report.schema import EvidenceData, FindingData, Report, RunData
+from vivavoce.report.schema import EvidenceData, FindingData, GuardData, PreflightData, Report, RunData
 from vivavoce.report.shell import banner, code_block, document, figure, section
 from vivavoce.report.table import table
 
@@ -103,6 +103,10 @@ def _sections(report: Report, plots: Plots) -> Iterable[Section]:
     if report["findings"]:
         shown = [*plots.by_finding, *[None] * len(report["findings"])]
         yield "findings", "Findings", [_finding(f, shown[i]) for i, f in enumerate(report["findings"])]
+    if "guard" in report:
+        yield "guard", "Guard", [_guard(report["guard"])]
+    if "preflight" in report:
+        yield "preflight", "Preflight", [_preflight(report["preflight"])]
     if plots.general:
         yield "curves", "Curves", [_plot(plot) for plot in plots.general]
     if report["ruled_out"]:
@@ -175,6 +179,19 @@ def _remedies(finding: FindingData) -> Html | None:
         for remedy in finding["remedies"]
     )
     return join(element("h4", "What to try"), element("ol", *items, class_="remedies"))
+
+
+def _guard(data: GuardData) -> Html:
+    course = words.sentence(guard.course(data)) + "."
+    rows = guard.rows(data)
+    if not rows:
+        return element("p", course)
+    return table(course, ["act", "times", "when", "reason for the first"], rows)
+
+
+def _preflight(data: PreflightData) -> Html:
+    rows = [[name, sign, why] for sign, name, why in preflight.rows(data)]
+    return table(words.sentence(preflight.course(data)), ["check", "result", "why"], rows)
 
 
 def _ruled_out(report: Report) -> Html:

@@ -179,6 +179,26 @@ class PreflightData(TypedDict):
     checks: list[CheckData]
 
 
+class ActData(TypedDict):
+    """One act of the guard, with its reason: clip, rewind, lower-learning-rate or skip-batch; gave-up is its last."""
+
+    step: int
+    act: str
+    why: str
+    norm: NotRequired[Number]  # clip: the gradient's norm as it was, and what it was scaled down to
+    to: NotRequired[Number]
+    to_step: NotRequired[int]  # rewind: the weights are those from before this step again
+    factor: NotRequired[Number]  # lower-learning-rate: what the script's own learning rate is multiplied by
+
+
+class GuardData(TypedDict):
+    """What `--guard` was allowed to do, and what it did. `gave_up` says why it stopped acting, None where it did not."""
+
+    allowed: list[str]
+    acts: list[ActData]
+    gave_up: str | None
+
+
 class FaultData(TypedDict):
     """A detector that failed: a fault of Viva's, not of the run."""
 
@@ -200,3 +220,4 @@ class Report(TypedDict):
     ruled_out: list[RuledOutData]  # what the evidence speaks against, whatever was found
     faults: list[FaultData]
     preflight: NotRequired[PreflightData]  # of `viva run --preflight` only
+    guard: NotRequired[GuardData]  # of `viva run --guard` only

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TextIO
 
 from rich.console import Console, Group, RenderableType
@@ -11,8 +11,18 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from vivavoce.report import words
-from vivavoce.report.schema import EvidenceData, FindingData, LoaderData, OptimizerData, RemedyData, Report, RunData
+from vivavoce.report import guard, preflight, words
+from vivavoce.report.schema import (
+    EvidenceData,
+    FindingData,
+    GuardData,
+    LoaderData,
+    OptimizerData,
+    PreflightData,
+    RemedyData,
+    Report,
+    RunData,
+)
 
 WIDEST = 120  # columns; longer lines are hard to read
 FINDINGS_IN_FULL = 3
@@ -70,6 +80,8 @@ def _encodable(text: str, stream: TextIO) -> str:
 
 def _card(report: Report) -> Iterable[RenderableType]:
     yield from _verdict(report, _finding_on_card)
+    if "guard" in report:
+        yield _guard(report["guard"])
     yield _rows([("next", _commands(words.next_commands(report)))])
     yield _tally(report)
 
@@ -78,6 +90,12 @@ def _page(report: Report) -> Iterable[RenderableType]:
     run = report["run"]
     yield from _verdict(report, _finding_on_page)
     yield ""
+    if "guard" in report:
+        yield _guard(report["guard"])
+        yield ""
+    if "preflight" in report:
+        yield _preflight(report["preflight"])
+        yield ""
     for metric_name, metric in report["metrics"].items():
         yield _rows([(words.METRIC_TITLES[metric_name], Text(words.metric_line(metric)))], label_width=19)
     yield _rows(_facts(run), label_width=19)
@@ -268,6 +286,29 @@ def loader_words(loader: LoaderData) -> str:
     return ", ".join(
         part for part in (words.plain(loader["role"] or ""), size, batch, order, words.place(loader["site"])) if part
     )
+
+
+def _preflight(data: PreflightData) -> RenderableType:
+    """The checks of a preflight: what became of each, its name, and why."""
+    return _titled("preflight", preflight.course(data), preflight.rows(data))
+
+
+def _guard(data: GuardData) -> RenderableType:
+    """What the guard did: each kind of act, how often, when, and why first."""
+    return _titled("guard", guard.course(data), guard.rows(data))
+
+
+def _titled(title: str, course: str, rows: Sequence[tuple[str, ...]]) -> RenderableType:
+    """A line with its table below; the last column holds sentences."""
+    head = _hanging(_head((title, "bold"), course))
+    if not rows:
+        return head
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for index in range(len(rows[0])):
+        grid.add_column(style="bold" if index == 0 else "", overflow="fold", no_wrap=index < len(rows[0]) - 1)
+    for row in rows:
+        grid.add_row(*map(Text, row))
+    return Group(head, Padding(grid, (0, 0, 0, 2), expand=False))
 
 
 def _commands(commands: list[str]) -> Text:
