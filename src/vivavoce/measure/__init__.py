@@ -37,6 +37,7 @@ _HOMES: dict[str, str] = {  # public name: the module of `vivavoce.measure` that
     "check_rule": "rules",
     "project_onto_rules": "rules",
     "dykstra": "rules_projection",
+    "contradiction": "rules_evidence",
     "parse_rule": "rules_text",
 }
 
