@@ -147,6 +147,7 @@ def test_documented_defaults_are_the_defaults() -> None:
     assert settings._boolean(documented["preflight"]) is given.preflight
     assert (documented["fail-on"], given.fail_on) == ("none", None)
     assert (documented["stop-on"], given.stop_on) == ("none", ())
+    assert (documented["rules"], given.rules) == ("none", ())
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -102,6 +102,7 @@ class ModuleTap(Tap):
         if not inputs or inputs[0].grad_fn is not None:  # what another module made is no data
             return
         self._input_of.add(model)
+        self.session.rules.saw_input(inputs[0])
         columns = ("mean", "std", "min", "max", "nonfinite", "constant_features")
         signal, step = self.session.recorder.signal("input", ("model", model), columns), self.session.coming
         self.session.readback.read(_input_row(inputs[0]), lambda values: signal.append(step, values))

@@ -111,6 +111,7 @@ class Session:
         from vivavoce.attach.preflight import Preflight
         from vivavoce.attach.readback import Readback
         from vivavoce.attach.registry import Registry
+        from vivavoce.attach.rules import RuleTap
         from vivavoce.attach.scaler import ScalerTap
 
         self.recorder = Recorder(self._make_store, self._facts(), on_fault=self.fault, held=True)
@@ -126,6 +127,7 @@ class Session:
         self.modules = ModuleTap(self)
         self.graph = GraphTap(self)
         self.insight = InsightTap(self)
+        self.rules = RuleTap(self)
         self.clipping = ClipTap(self)
         self.scaler = ScalerTap(self)
         self.taps: tuple[Tap, ...] = (
@@ -136,6 +138,7 @@ class Session:
             self.modules,
             self.graph,
             self.insight,
+            self.rules,
             self.clipping,
             self.scaler,
             CompileTap(self),

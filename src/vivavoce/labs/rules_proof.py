@@ -203,7 +203,7 @@ def refusals(context: Context) -> Result:
         held(
             "a rule that the labels contradict is refused",
             f"'a mother is older than the father' in {refused['false']} of {count} sets of labels",
-            f"in {count}",
+            f"in at least {LEAST_POWER:.0%}",
             refused["false"] >= LEAST_POWER * count,
             f"It fails in {broken / count / TESTED_FAMILIES:.0%} of {TESTED_FAMILIES} families; the labels have noise of {LABEL_NOISE:g} years. "
             f"Obeyed all the same, it multiplies the squared error of the parents' ages by {np.mean(harm):.1f}.",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
-from vivavoce.measure.rules import Floats, Rule, check_reach
+from vivavoce.measure.rules import Rule, check_reach
 from vivavoce.measure.rules_linear import ImplicationRule, LinearRule
 from vivavoce.measure.rules_order import MonotoneRule, SymmetryRule
 from vivavoce.measure.rules_projection import dykstra
@@ -46,30 +47,49 @@ def project(rules: Sequence[Rule], values: Tensor) -> Tensor:
 
 
 def _linear(rule: LinearRule, flat: Tensor) -> Tensor:
-    places = torch.as_tensor(rule.places, device=flat.device)
-    coefficients, offset = (_like(part, flat) for part in (rule.coefficients, rule.offset))
-    left = (flat[places] * coefficients).sum(1) + offset
+    left = (_at(rule, "places", flat) * _numbers(rule, "coefficients", flat)).sum(1) + _numbers(rule, "offset", flat)
     return left.abs() if rule.equal else (-left).clamp(min=0)
 
 
 def _monotone(rule: MonotoneRule, flat: Tensor) -> Tensor:
-    y = flat[torch.as_tensor(rule.places, device=flat.device)]
+    y = _at(rule, "places", flat)
     y = y if rule.rising else -y
     starts = torch.zeros(len(y), dtype=torch.int64, device=flat.device)
-    starts[torch.as_tensor(rule.levels, device=flat.device)] = 1
+    starts[_places(rule, "levels", flat)] = 1
     level, empty = starts.cumsum(0) - 1, y.new_zeros(len(rule.levels))
     top = empty.scatter_reduce(0, level, y, "amax", include_self=False)
     bottom = empty.scatter_reduce(0, level, y, "amin", include_self=False)
-    joined = torch.as_tensor(rule.joined, device=flat.device)
+    joined = _places(rule, "joined", flat)
     return (top[joined - 1] - bottom[joined]).clamp(min=0)
 
 
 def _symmetry(rule: SymmetryRule, flat: Tensor) -> Tensor:
-    places, orbits = (torch.as_tensor(part, device=flat.device) for part in (rule.places, rule.orbits))
-    signs, counts = _like(rule.sign, flat), _like(rule.counts, flat)
-    sums = flat.new_zeros(len(rule.counts)).index_add(0, orbits, signs * flat[places])
-    return (flat[places] - signs * (sums / counts)[orbits]).abs()
+    own, orbits = _at(rule, "places", flat), _places(rule, "orbits", flat)
+    signs, counts = _numbers(rule, "sign", flat), _numbers(rule, "counts", flat)
+    sums = flat.new_zeros(len(rule.counts)).index_add(0, orbits, signs * own)
+    return (own - signs * (sums / counts)[orbits]).abs()
 
 
-def _like(numbers: Floats, flat: Tensor) -> Tensor:
-    return torch.tensor(numbers, dtype=flat.dtype, device=flat.device)
+def _at(rule: Rule, name: str, flat: Tensor) -> Tensor:
+    """The values at the rule's places, of their shape."""
+    places = _places(rule, name, flat)
+    return flat.index_select(0, places.reshape(-1)).reshape(places.shape)
+
+
+def _places(rule: Rule, name: str, flat: Tensor) -> Tensor:
+    return _kept(rule, name, flat.device, torch.int64)
+
+
+def _numbers(rule: Rule, name: str, flat: Tensor) -> Tensor:
+    return _kept(rule, name, flat.device, flat.dtype)
+
+
+_copies: WeakKeyDictionary[Rule, dict[tuple[str, torch.device, torch.dtype], Tensor]] = WeakKeyDictionary()
+
+
+def _kept(rule: Rule, name: str, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """An array of the rule on a device, copied once: a penalty is computed at every step."""
+    copies, key = _copies.setdefault(rule, {}), (name, device, dtype)
+    if key not in copies:
+        copies[key] = torch.tensor(getattr(rule, name), dtype=dtype, device=device)
+    return copies[key]

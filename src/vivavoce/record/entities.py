@@ -170,8 +170,19 @@ class Node(Entity):
     code: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Rule(Entity):
+    """A rule of the user's, at one place where a loss is computed."""
+
+    kind: ClassVar[str] = "rule"
+    text: str  # as it was stated
+    loss: int  # the loss function's site
+    function: str = ""
+    unfit: str = ""  # why it cannot be held against this loss, "" where it can
+
+
 KINDS: dict[str, type[Entity]] = {
-    cls.kind: cls for cls in (Model, Module, Parameter, Optimizer, Loader, Loss, Clip, Node)
+    cls.kind: cls for cls in (Model, Module, Parameter, Optimizer, Loader, Loss, Clip, Node, Rule)
 }
 
 
