@@ -72,6 +72,10 @@ class Module(Entity):
     functional: bool = False
     parameters: int = 0  # scalars owned directly
     site: Site | None = None
+    input_shape: tuple[int, ...] = ()  # of its first input in the first sampled step that called it
+    output_shape: tuple[int, ...] = ()
+    calls: int = 0  # in that step; 0 where it was not called
+    multiply_adds: int = 0  # of those calls, by its own weights
 
 
 @dataclass(frozen=True, kw_only=True)
