@@ -114,6 +114,16 @@ def test_predictions_are_projected_and_saved(call: Call) -> None:
     assert [row["row"] for row in saved[:2]] == ["2", "3"]
 
 
+def test_predictions_without_targets_are_projected_too(call: Call) -> None:
+    people()
+    document = as_json(
+        call("people.csv", "--rule", "p_old > p_young", "--rule", "0 <= p_young <= 60", "--predicted", "p_old",
+             "--predicted", "p_young", "--json", "-")
+    )  # fmt: skip
+    assert set(outcomes(document).values()) == {"holds"}
+    assert document["data"]["moved"] > 5
+
+
 def test_targets_are_learned_with_and_without_the_rule(call: Call) -> None:
     people(90)
     document = as_json(

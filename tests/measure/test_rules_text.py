@@ -87,6 +87,14 @@ def test_projected_columns_obey_the_written_rule(text: str) -> None:
         assert not len(rule.stand(found, WORDS).broken)
 
 
+def test_a_rule_about_predictions_alone_covers_every_row() -> None:
+    values = {"p": np.array([1.0, 5.0, 3.0]), "q": np.array([2.0, 4.0, 3.0])}
+    (part,) = parse_rule("p >= q + 1", ["p", "q"]).bind(values, {}, ["p", "q"])
+    assert part.rows.tolist() == [0, 1, 2]
+    moved = project_onto_rules(part.rule, np.column_stack([values["p"], values["q"]]))
+    np.testing.assert_allclose(moved, [[2, 1], [5, 4], [3.5, 2.5]])
+
+
 def test_rows_of_instances_are_those_of_the_table() -> None:
     rule = parse_rule("kind == 'h' implies p > 2.5", COLUMNS)
     (part,) = rule.bind(NUMBERS, WORDS, ["q", "p"])

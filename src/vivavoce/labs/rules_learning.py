@@ -172,6 +172,8 @@ def _result(
     )
     refused = sum(claim.note == REFUSAL for claim in claims)
     notes = [*table.notes, *([f"{refused} of {refused + len(rules)} rules: {REFUSAL}"] if refused else [])]
+    if not broken[:, BARE].any():
+        answer = f"Without {what}, too, no prediction for {source} broke {'it' if len(rules) == 1 else 'them'}: nothing is left to gain."
     data = {
         "kept": [rule.text for rule in rules],
         "shares": list(shares),

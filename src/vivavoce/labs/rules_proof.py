@@ -165,13 +165,13 @@ def _table(found: Measured) -> Table:
 
 def _plots(found: Measured) -> list[XYPlot]:
     x = np.array(found.labels, dtype=np.float64)
-    errors = [
-        Line(way, x, found.errors[:, :, i].mean(1), found.errors[:, :, i].min(1), found.errors[:, :, i].max(1))
-        for i, way in enumerate(WAYS)
-    ]
+    errors = []
+    for i, way in enumerate(WAYS):
+        ends = (found.errors[:, :, i].min(1), found.errors[:, :, i].max(1)) if i in (BARE, EVERYONE) else (None, None)
+        errors.append(Line(way, x, found.errors[:, :, i].mean(1), *ends))
     broken = [Line(way, x, found.broken[:, :, i].mean(axis=1)) for i, way in enumerate(WAYS[: PROJECTED + 1])]
     return [
-        XYPlot("error", "Error in age, by the number of labels", "Families that no label comes from; bands span the seeds.",
+        XYPlot("error", "Error in age, by the number of labels", "Families that no label comes from; the bands of the first and the last span the seeds.",
                "labelled people", "years, root mean square", errors, log_x=True),
         XYPlot("broken", "Pairs in which the father is the older one", "In truth there is none.",
                "labelled people", "share of pairs", broken, log_x=True),

@@ -116,7 +116,9 @@ class WrittenRule:
             bound = self._bind_call(numbers, words, [self._call.columns[0]])
             values = np.nan_to_num(numbers[self._call.columns[0]])
             return _standing(bound.rows, bound.rule.broken_by(values), _largest([values]), slack)
-        rows = np.flatnonzero(self._complete(numbers) & self._applies(self._when, numbers, words))
+        rows = np.flatnonzero(
+            self._complete(numbers) & self._applies(self._when, numbers, words, _length(numbers, words))
+        )
         part = {name: column[rows] for name, column in numbers.items()}
         found = [_held(comparison, part, len(rows), slack) for comparison in self._then]
         return Standing(np.tile(rows, len(found)), np.concatenate(found) if found else np.zeros(0))
@@ -137,7 +139,7 @@ class WrittenRule:
             return [self._bind_call({**known, **{name: np.zeros(n) for name in predicted}}, words, predicted)]
         bound = [part for part in self._when if isinstance(part, _Comparison) and part.names & set(predicted)]
         rows = np.flatnonzero(
-            self._complete(known) & self._applies([p for p in self._when if p not in bound], known, words)
+            self._complete(known) & self._applies([p for p in self._when if p not in bound], known, words, n)
         )
         places = _Places({name: column[rows] for name, column in known.items()}, rows, list(predicted), self.text)
         linear = [places.linear(comparison, scale) for comparison in self._then]
@@ -180,9 +182,9 @@ class WrittenRule:
         return np.asarray(np.logical_and.reduce(needed))
 
     def _applies(
-        self, conditions: Iterable[_Comparison | _Kind], numbers: Numbers, words: Mapping[str, Words]
+        self, conditions: Iterable[_Comparison | _Kind], numbers: Numbers, words: Mapping[str, Words], n: int
     ) -> NDArray[np.bool_]:
-        mask: NDArray[np.bool_] = np.ones(_length(numbers, words), bool)
+        mask: NDArray[np.bool_] = np.ones(n, bool)
         for condition in conditions:
             if isinstance(condition, _Kind):
                 mask &= (words[condition.column] == condition.word) == condition.wanted
