@@ -149,6 +149,7 @@ def test_documented_defaults_are_the_defaults() -> None:
     assert settings.parse_allow(documented["allow"]) == given.allow
     assert (documented["fail-on"], given.fail_on) == ("none", None)
     assert (documented["stop-on"], given.stop_on) == ("none", ())
+    assert (documented["rules"], given.rules) == ("none", ())
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -38,6 +38,7 @@ class Settings:
     `budget` is a fraction of step time. `rank` is the process's rank under torchrun, None elsewhere; `parent` the
     process id of the watched run that started this process, None for the first. `preflight` ends the script after its first
     steps; `fail_on` is then critical, if nothing else is said. `guard` lets Viva act on the training, within what `allow` lists.
+    `rules` are what predictions must obey, as text.
     """
 
     budget: float = DEFAULT_BUDGET
@@ -46,6 +47,7 @@ class Settings:
     fail_on: Severity | None = None
     stop_on: tuple[str, ...] = ()
     json: Path | None = None
+    rules: tuple[str, ...] = ()
     preflight: bool = False
     guard: bool = False
     allow: tuple[str, ...] = ACTS
@@ -129,6 +131,21 @@ def parse_allow(value: str | Iterable[str]) -> tuple[str, ...]:
     return acts
 
 
+def parse_rules(value: str | Iterable[str]) -> tuple[str, ...]:
+    """Rules for predictions: a list, or one string with semicolons. Raises ValueError for what is no rule."""
+    parts = value.split(";") if isinstance(value, str) else list(value)
+    for part in parts:
+        if not isinstance(part, str):
+            raise ValueError(f"a rule is a text, not {part!r}")
+    texts = tuple(text.strip() for text in parts if text.strip())
+    if texts:
+        from vivavoce.measure.rules_run import parse_run_rule
+
+        for text in texts:
+            parse_run_rule(text)
+    return texts
+
+
 def did_you_mean(word: str, words: Iterable[str]) -> str:
     """`; did you mean 'x'?`, or nothing where no word is near."""
     near = get_close_matches(word, list(words), n=1)
@@ -160,6 +177,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "mode": _mode,
     "fail_on": _severity,
     "stop_on": parse_stop,
+    "rules": parse_rules,
     "preflight": _boolean,
     "guard": _boolean,
     "allow": parse_allow,
@@ -182,6 +200,8 @@ def _parsed(name: str, value: Any, source: str, base: Path) -> Any:
 
 
 def _option(name: str) -> str:
+    if name == "rules":  # given one by one
+        return "--rule"
     return next((f"--{key}" for key, field in _KEYS.items() if field == name), f"--{name}")
 
 

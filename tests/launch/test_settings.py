@@ -42,6 +42,9 @@ def test_each_source_gives_way_to_the_next(tmp_path: Path) -> None:
     environment = resolve({}, variables, inside)
     assert (environment.budget, environment.directory) == (0.06, inside / "elsewhere")
     assert environment.stop_on == ("critical", "guessing")
+    rules = {"VIVA_RULES": "prediction > 0; sum(probability) <= 1"}
+    assert resolve({}, rules, inside).rules == ("prediction > 0", "sum(probability) <= 1")
+    assert resolve({"rules": ("target < 3",)}, rules, inside).rules == ("target < 3",)
     line = resolve({"budget": "7%", "directory": None}, variables, inside)
     assert (line.budget, line.directory, line.fail_on) == (0.07, inside / "elsewhere", "note")
 
@@ -55,6 +58,8 @@ def test_each_source_gives_way_to_the_next(tmp_path: Path) -> None:
         ("[tool]\nvivavoce = 3", "tool.vivavoce is not a table"),
         ("[tool.vivavoce]\ndir = 3", "dir: 3 is not a path"),
         ("[tool.vivavoce]\nstop-on = 3", "stop-on: "),
+        ('[tool.vivavoce]\nrules = ["age > 3"]', "rules: 'age > 3' speaks of none of prediction, target"),
+        ("[tool.vivavoce]\nrules = [3]", "rules: a rule is a text, not 3"),
         ('[tool.vivavoce]\nlive = "perhaps"', "'perhaps' is neither true nor false"),
     ],
 )

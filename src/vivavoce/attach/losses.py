@@ -233,6 +233,7 @@ class LossTap(Tap):
         current.sizes.append(shape[0] if shape else 1)
         value = result.detach()
         self.session.readback.read((value if value.ndim == 0 else value.mean()).reshape(1), current.values.extend)
+        self.session.rules.validated(site.entity.id, site.entity.function, len(current.sizes), prediction, target)
         if site.entity.classes is None or not self.session.budget.affords(site.accuracy_cost):
             return
         started = now()
@@ -286,6 +287,7 @@ class LossTap(Tap):
         for name, value in (("prediction", prediction), ("target", target)):
             if numbers.is_plain(value) and value.numel():
                 self._emit(name, owner, columns, step, _spread(value))
+        self.session.rules.sampled(site.entity.id, site.entity.function, prediction, target)
         if site.entity.classes is not None and numbers.is_plain(prediction) and numbers.is_plain(target):
             self._sample_classes(site, owner, step, prediction, target, kwargs)
         spent = now() - started

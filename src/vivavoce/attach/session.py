@@ -114,6 +114,7 @@ class Session:
         from vivavoce.attach.preflight import Preflight
         from vivavoce.attach.readback import Readback
         from vivavoce.attach.registry import Registry
+        from vivavoce.attach.rules import RuleTap
         from vivavoce.attach.scaler import ScalerTap
 
         self.recorder = Recorder(self._make_store, self._facts(), on_fault=self.fault, held=True)
@@ -130,6 +131,7 @@ class Session:
         self.modules = ModuleTap(self)
         self.graph = GraphTap(self)
         self.insight = InsightTap(self)
+        self.rules = RuleTap(self)
         self.clipping = ClipTap(self)
         self.scaler = ScalerTap(self)
         self.taps: tuple[Tap, ...] = (
@@ -140,6 +142,7 @@ class Session:
             self.modules,
             self.graph,
             self.insight,
+            self.rules,
             self.clipping,
             self.scaler,
             CompileTap(self),

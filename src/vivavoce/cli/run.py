@@ -33,6 +33,13 @@ from vivavoce.targets import Target, TargetError, find_target
     help="End the run, exit 3, as soon as this is found: a finding, or critical. Repeatable.",
 )
 @click.option(
+    "--rule",
+    "rules",
+    metavar="RULE",
+    multiple=True,
+    help="What predictions must obey, such as 'prediction >= 0' or 'prediction[0] > prediction[1]'. Repeatable.",
+)
+@click.option(
     "--preflight", is_flag=True, default=None, help="Check the first 20 steps, end the run; exit 3 if critical."
 )
 @click.option(
@@ -62,6 +69,7 @@ def command(context: click.Context, /, module: bool, words: tuple[str, ...], **o
     if not words:
         raise click.UsageError("name a script to run", context)
     options["stop_on"] = options["stop_on"] or None
+    options["rules"] = options["rules"] or None
     try:
         settings = resolve(options)
         target = find_target(words[0], module)

@@ -9,7 +9,7 @@ CREATE TABLE meta (
     value TEXT NOT NULL
 ) WITHOUT ROWID;
 
--- Things the script made: models, modules, parameters, optimizers, loaders, losses, graph nodes, clips.
+-- Things the script made: models, modules, parameters, optimizers, loaders, losses, graph nodes, clips; rules.
 -- `data` is the JSON of the dataclass of that kind in record/entities.py; a later write of the same (kind, id) replaces it.
 CREATE TABLE entity (
     kind TEXT    NOT NULL,

@@ -220,6 +220,23 @@ SIGNALS: tuple[SignalSpec, ...] = (
         "the ROC curve (0.5 … 1) of its scores of two calls",
     ),
     SignalSpec(
+        "rule",
+        "rule",
+        ("broken", "checked", "worst", "targets_broken", "targets_checked"),
+        "sampled steps",
+        "count",
+        "examples (or outputs of them) of a training batch that break a rule of the user's, those looked at, the worst violation; and "
+        "the targets that break it themselves (NaN where it cannot be asked of them)",
+    ),
+    SignalSpec(
+        "val/rule",
+        "rule",
+        ("broken", "checked", "worst", "targets_broken", "targets_checked"),
+        "each pass",
+        "count",
+        "the same of the first batches of a validation pass, a row each",
+    ),
+    SignalSpec(
         "val/loss",
         "loss",
         ("loss", "deviation", "batches", "examples", "accuracy"),

@@ -22,8 +22,23 @@ class PlaceData(TypedDict):
     line: int
 
 
+class ModuleData(TypedDict):
+    """A module that has parameters of its own or none below it, as the first sampled step saw it.
+
+    Shapes are those of its first input and output (empty where it was not seen); `multiply_adds` of its `calls` in that step.
+    """
+
+    name: str
+    class_name: str
+    input_shape: list[int]
+    output_shape: list[int]
+    parameters: int
+    calls: int
+    multiply_adds: int
+
+
 class ModelData(TypedDict):
-    """A model that was trained. `parameters` and `trainable` count scalars."""
+    """A model that was trained. `parameters` and `trainable` count scalars; `multiply_adds` those of the modules."""
 
     name: str
     class_name: str
@@ -31,6 +46,8 @@ class ModelData(TypedDict):
     trainable: int
     compiled: bool
     site: PlaceData | None
+    modules: NotRequired[list[ModuleData]]
+    multiply_adds: NotRequired[int]
 
 
 class OptimizerData(TypedDict):

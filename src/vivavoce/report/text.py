@@ -17,6 +17,8 @@ from vivavoce.report.schema import (
     FindingData,
     GuardData,
     LoaderData,
+    ModelData,
+    ModuleData,
     OptimizerData,
     PreflightData,
     RemedyData,
@@ -26,6 +28,7 @@ from vivavoce.report.schema import (
 
 WIDEST = 120  # columns; longer lines are hard to read
 FINDINGS_IN_FULL = 3
+MODULES_IN_TEXT = 20
 REMEDIES_ON_CARD = 3
 LINES_OF_EDIT_ON_CARD = 4
 LABEL_WIDTH = 5  # "where", "hence"
@@ -99,6 +102,8 @@ def _page(report: Report) -> Iterable[RenderableType]:
     for metric_name, metric in report["metrics"].items():
         yield _rows([(words.METRIC_TITLES[metric_name], Text(words.metric_line(metric)))], label_width=19)
     yield _rows(_facts(run), label_width=19)
+    for model in run["models"]:
+        yield from _network(model)
     yield ""
     yield _rows([("next", _commands(words.next_commands(report, run["id"] or None)))])
     yield _tally(report)
@@ -246,6 +251,39 @@ def _evidence_line(item: EvidenceData) -> Text:
     if item["source"]:
         line.append(f" ({words.plain(item['source'])})", style="dim")
     return line
+
+
+def _network(model: ModelData) -> Iterable[RenderableType]:
+    """A model's modules with shapes, parameters and cost; nothing where none was seen at work."""
+    modules = model.get("modules", [])
+    if not any(module["calls"] for module in modules):
+        return
+    grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    grid.add_column(f"modules of {words.plain(model['name'])}", overflow="fold")
+    for head in ("input", "output", "parameters", "multiply-adds"):
+        grid.add_column(head, justify="right", overflow="fold")
+    for module in modules[:MODULES_IN_TEXT]:
+        grid.add_row(*module_cells(module))
+    total = words.number(model.get("multiply_adds", 0))
+    grid.add_row("all", "", "", f"{model['parameters']:,}", total, style="bold")
+    yield ""
+    yield Padding(grid, (0, 0, 0, 2), expand=False)
+    if len(modules) > MODULES_IN_TEXT:
+        more = f"… and {len(modules) - MODULES_IN_TEXT:,} more modules: viva report --format html"
+        yield Padding(Text(more, style="dim"), (0, 0, 0, 2))
+
+
+def module_cells(module: ModuleData) -> list[str]:
+    """Name and class, shapes of input and output, parameters, multiply-adds of the calls in a step."""
+    name = (
+        f"{words.plain(module['name'])} ({words.plain(module['class_name'])})"
+        if module["name"]
+        else words.plain(module["class_name"])
+    )
+    if module["calls"] > 1:
+        name += f", {module['calls']:,} calls"
+    shapes = [words.shape(module["input_shape"]), words.shape(module["output_shape"])]
+    return [name, *shapes, f"{module['parameters']:,}", words.number(module["multiply_adds"])]
 
 
 def _facts(run: RunData) -> list[tuple[str, RenderableType | None]]:

@@ -54,6 +54,11 @@ def plain(text: Any) -> str:
     return "".join(char if char.isprintable() or char in "\n\t" else "�" for char in str(text))
 
 
+def shape(sizes: list[int]) -> str:
+    """The shape of a tensor for people: 64 × 10; a dash where it is unknown."""
+    return " × ".join(map(str, sizes)) or "–"
+
+
 def number(value: Any) -> str:
     """A number for people: whole numbers with thousands separated, others to three significant digits.
 
