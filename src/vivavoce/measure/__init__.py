@@ -26,6 +26,15 @@ _HOMES: dict[str, str] = {  # public name: the module of `vivavoce.measure` that
     "LeastSquares": "sgd_theory",
     "growth_of_norms": "growth",
     "largest_exponent": "growth",
+    "ModeCoverage": "modes",
+    "mode_coverage": "modes",
+    "frechet_distance": "frechet",
+    "kernel_distance": "frechet",
+    "SampleQuality": "neighbours",
+    "sample_quality": "neighbours",
+    "score_separation": "rivalry",
+    "relative_diversity": "rivalry",
+    "slope_norms": "slopes",
 }
 
 __all__ = sorted(_HOMES)
