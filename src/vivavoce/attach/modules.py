@@ -69,7 +69,10 @@ class ModuleTap(Tap):
             self._handle = None
 
     def _hook(self, module: nn.Module, args: Any, output: Any) -> None:
-        if not self.on or not torch.is_grad_enabled() or numbers.tracing() or not self.session.active:
+        if not self.on or numbers.tracing() or not self.session.active:
+            return
+        if not torch.is_grad_enabled():
+            self._look_at_what_is_made(module, output)
             return
         self._calls += 1
         if self._calls > MOST_CALLS:
@@ -93,6 +96,17 @@ class ModuleTap(Tap):
                 self._look_at_input(state.id, args)
             if not module._modules:
                 self._look_at_output(state.id, entity_id, class_name, output)
+        except Exception as error:
+            self.fail(error)
+        self.session.budget.charge_deep(now() - started)
+
+    def _look_at_what_is_made(self, module: nn.Module, output: Any) -> None:
+        """Without gradients only a generator at work for its rival is of interest: a model in training mode, as a whole."""
+        started = now()
+        try:
+            known = self.session.registry.module(module) if module.training else None
+            if known is not None and known[0].root() is module:
+                self.session.insight.put_out(known[0].id, output)
         except Exception as error:
             self.fail(error)
         self.session.budget.charge_deep(now() - started)

@@ -10,10 +10,11 @@ import numpy as np
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
 from vivavoce.examine.progress import Progress
-from vivavoce.examine.reading import stepped_optimizers, where
-from vivavoce.measure.robust import median
+from vivavoce.examine.reading import critics, held, stepped_optimizers, where
+from vivavoce.measure.robust import Floats, median
 from vivavoce.record.entities import Model
 from vivavoce.record.run import Run
+from vivavoce.record.tracks import Track
 
 RIVALS = 2  # optimizers that take turns: of more, one may have another aim (adversarial autoencoders)
 FEWEST_SAMPLES = 6  # sampled steps
@@ -25,13 +26,28 @@ BLIND = 0.53  # area: the critic cannot tell anything from anything
 
 @dataclass(frozen=True)
 class Game:
-    """Later half of the run: spread of what is made over the spread of the data, and how well the scores separate the two."""
+    """Medians over the later half of the run, or of its latest phase.
+
+    `diversity`: spread of what is made over that of the data; `growth` of it, last over second quarter. `separation`: how well
+    the scores tell the two apart. `distance` of what is made from the data (0 equal … 1), and what is `left` of it, last over
+    second quarter. `coverage` and `precision`: shares of the data's neighbourhoods that hold something made, and of what
+    is made that lies in them. NaN where a number was not recorded.
+    """
 
     critic: Model
+    generator: Model | None
     diversity: float
-    growth: float  # of the diversity, last over second quarter
+    growth: float
     separation: float
+    distance: float
+    left: float
+    coverage: float
+    precision: float
     samples: int
+
+    def numbers(self) -> dict[str, float]:
+        """The numbers by name."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, float)}
 
 
 class ModeCollapse(Detector):
@@ -95,18 +111,71 @@ class GeneratorDominates(Detector):
 def game_of(run: Run) -> Game | None:
     """The game between two networks with optimizers of their own; None where there is none, or too little was seen."""
     progress = Progress.of(run)
-    tracks = [t for t in run.tracks("adversary") if len(t) >= FEWEST_SAMPLES and t.owner and t.owner[1] in run.models]
-    if not tracks or progress is None or progress.players < 2 or len(stepped_optimizers(run)) > RIVALS:
+    known = critics(run)
+    tracks = [t for t in run.tracks("adversary") if t.owner and t.owner[1] in known]
+    track = max(tracks, key=_seen, default=None)
+    if (
+        track is None
+        or _seen(track) < FEWEST_SAMPLES
+        or progress is None
+        or progress.players < 2
+        or len(stepped_optimizers(run)) > RIVALS
+    ):
         return None
-    track = max(tracks, key=len)
-    made, low, high, separation = track.mean.T
-    real = np.where(np.abs(np.log(low / made)) > np.abs(np.log(high / made)), low, high)  # the other one was made, too
-    ratio = made / real
-    late = np.arange(len(track)) >= len(track) // 2
-    owner = track.owner[1] if track.owner else 0
-    before, after = median(ratio[len(ratio) // 4 : len(ratio) // 2]), median(ratio[3 * len(ratio) // 4 :])
-    growth = after / before if before > 0 else 1.0
-    return Game(run.models[owner], median(ratio[late]), growth, median(separation[late]), len(track))
+    critic = run.models[track.owner[1] if track.owner else 0]
+    rows = track.mean[np.isfinite(track.column("made_spread").mean)]
+    columns = dict(zip(track.columns, rows.T, strict=True))
+    made = columns["made_spread"]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = made / _real_spread(columns, made)
+    missing = np.full(len(rows), np.nan)
+    distance = columns.get("distance", missing)
+    return Game(
+        critic,
+        _generator(run, critic),
+        _late(ratio),
+        _change(ratio),
+        _late(columns["separation"]),
+        _late(distance),
+        _change(distance),
+        _late(columns.get("coverage", missing)),
+        _late(columns.get("precision", missing)),
+        len(rows),
+    )
+
+
+def _seen(track: Track) -> int:
+    return len(track.column("made_spread").finite)
+
+
+def _real_spread(columns: dict[str | int, Floats], made: Floats) -> Floats:
+    """The spread of the data; of older stores the given batch least like what is made."""
+    if "real_spread" in columns:
+        return columns["real_spread"]
+    low, high = columns["given_low"], columns["given_high"]
+    return np.where(np.abs(np.log(low / made)) > np.abs(np.log(high / made)), low, high)
+
+
+def _generator(run: Run, critic: Model) -> Model | None:
+    """The largest other model that an optimizer moves which does not hold the critic alone."""
+    others: dict[int, int] = {}
+    for optimizer in stepped_optimizers(run):
+        for parameter in (run.parameters[id] for id in held(optimizer) if id in run.parameters):
+            if parameter.model is not None and parameter.model != critic.id:
+                others[parameter.model] = others.get(parameter.model, 0) + parameter.numel
+    best = max(others, key=lambda id: others[id], default=None)
+    return None if best is None else run.models.get(best)
+
+
+def _late(values: Floats) -> float:
+    return median(values[len(values) // 2 :])
+
+
+def _change(values: Floats) -> float:
+    """The last over the second quarter; 1 where that means nothing."""
+    n = len(values)
+    before, after = median(values[n // 4 : n // 2]), median(values[3 * n // 4 :])
+    return after / before if before > 0 and np.isfinite(after) else 1.0
 
 
 def _collapse(run: Run, game: Game) -> Finding:

@@ -132,6 +132,12 @@ def last_phase(run: Run) -> int:
     return begun
 
 
+def critics(run: Run) -> set[int]:
+    """Ids of the models that are shown both what another network made and data."""
+    tracks = [track for track in run.tracks("adversary") if track.owner and len(track.column("made_spread").finite)]
+    return {track.owner[1] for track in tracks if track.owner} & set(run.models)
+
+
 def held(optimizer: Optimizer) -> list[int]:
     """Ids of the parameters an optimizer holds."""
     return [id for group in optimizer.groups for id in group.get("parameters", ())]

@@ -34,6 +34,7 @@ _HOMES: dict[str, str] = {  # public name: the module of `vivavoce.measure` that
     "sample_quality": "neighbours",
     "score_separation": "rivalry",
     "relative_diversity": "rivalry",
+    "energy_distance": "rivalry",
     "slope_norms": "slopes",
 }
 
