@@ -21,7 +21,7 @@ import torch  # noqa: E402
 from bench._gan_games import HEALTHY, SICK, GanGame, play  # noqa: E402
 
 import vivavoce  # noqa: E402
-from vivavoce.examine.adversaries import game_of  # noqa: E402
+from vivavoce.examine.game import game_of  # noqa: E402
 from vivavoce.examine.verdict import examine  # noqa: E402
 from vivavoce.record.store import open_run  # noqa: E402
 

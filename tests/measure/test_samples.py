@@ -11,6 +11,7 @@ from sklearn.metrics.pairwise import polynomial_kernel
 from sklearn.neighbors import NearestNeighbors
 
 from vivavoce.measure import (
+    energy_distance,
     frechet_distance,
     kernel_distance,
     mode_coverage,
@@ -173,6 +174,19 @@ def test_diversity_is_the_ratio_of_mean_distances() -> None:
     assert relative_diversity(made, real) == pytest.approx(pairs[0] / pairs[1])
     assert relative_diversity(np.zeros((5, 7)), real) == 0
     assert relative_diversity(2 * real, real) == pytest.approx(2)
+
+
+def test_energy_distance_in_one_dimension_is_scipys() -> None:
+    """SciPy's counts each example with itself and takes the root."""
+    rng = np.random.default_rng(9)
+    x, y = rng.standard_normal(50), 2 * rng.standard_normal(60) + 1
+    within = [np.abs(a[:, None] - a[None]).mean() for a in (x, y)]
+    between = np.abs(x[:, None] - y[None]).mean()
+    assert stats.energy_distance(x, y) ** 2 == pytest.approx(2 * between - sum(within))
+    unbiased = within[0] * 50 / 49 + within[1] * 60 / 59
+    assert energy_distance(x[:, None], torch.from_numpy(y[:, None])) == pytest.approx(1 - unbiased / (2 * between))
+    assert energy_distance(np.zeros((3, 2)), np.zeros((4, 2))) == 0
+    assert energy_distance(np.zeros((3, 2)), np.ones((4, 2))) == 1
 
 
 def test_slopes_are_those_of_differences_and_leave_the_critic_alone() -> None:

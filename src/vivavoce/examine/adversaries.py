@@ -3,51 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from vivavoce.examine.detector import Detector
-from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
-from vivavoce.examine.progress import Progress
-from vivavoce.examine.reading import critics, held, stepped_optimizers, where
-from vivavoce.measure.robust import Floats, median
+from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut, Where
+from vivavoce.examine.game import Game, game_of, optimizer_of
+from vivavoce.examine.reading import learning_rate, where, with_rate
 from vivavoce.record.entities import Model
 from vivavoce.record.run import Run
-from vivavoce.record.tracks import Track
 
-RIVALS = 2  # optimizers that take turns: of more, one may have another aim (adversarial autoencoders)
-FEWEST_SAMPLES = 6  # sampled steps
 COLLAPSED = 0.35  # spread of what is made over that of the data; measured: healthy 0.5 (early) … 1, collapsed below 0.2
-GROWING = 1.2  # times, last over second quarter of the samples: variety that still grows has not collapsed
+GROWING = 1.2  # times, last over second quarter of the samples: variety that still grows has not collapsed,
+PATIENCE = 4  # where it would be there after so many halves of the run at that pace
 DOMINATED = 0.97  # area under the ROC curve between the scores of two calls; measured: healthy 0.74, dominated 1.00
+CATCHING_UP = 0.7  # distance from the data, last over second quarter: a generator that comes so much nearer is no loser
+AMONG = 0.5  # share of what is made that lies among the data: less, and neighbourhoods say nothing of lost modes
+LOST = 0.45  # of that share: data with something made near them; expected 0.88 for equal distributions
+LEAST_ALIKE = 0.8  # spread of what is made over that of the data, or the other way round
+APART = 0.05  # energy distance of what is made from the data; measured: healthy 0.00 … 0.02, by chance 0.01
+SEEN = "measured: healthy 0.9 … 1.1"
+SEEN_LOST = "measured: healthy 0.6 … 1"
 BLIND = 0.53  # area: the critic cannot tell anything from anything
-
-
-@dataclass(frozen=True)
-class Game:
-    """Medians over the later half of the run, or of its latest phase.
-
-    `diversity`: spread of what is made over that of the data; `growth` of it, last over second quarter. `separation`: how well
-    the scores tell the two apart. `distance` of what is made from the data (0 equal … 1), and what is `left` of it, last over
-    second quarter. `coverage` and `precision`: shares of the data's neighbourhoods that hold something made, and of what
-    is made that lies in them. NaN where a number was not recorded.
-    """
-
-    critic: Model
-    generator: Model | None
-    diversity: float
-    growth: float
-    separation: float
-    distance: float
-    left: float
-    coverage: float
-    precision: float
-    samples: int
-
-    def numbers(self) -> dict[str, float]:
-        """The numbers by name."""
-        return {name: value for name, value in vars(self).items() if isinstance(value, float)}
 
 
 class ModeCollapse(Detector):
@@ -58,12 +35,15 @@ class ModeCollapse(Detector):
     explains = ("generator-dominates",)
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
-        """Losing some of many modes does not show in a batch's spread: that needs samples (viva lab gan)."""
+        """Losing some of many modes does not show in a batch's spread, but in the neighbourhoods of its examples."""
         game = game_of(run)
         if game is None:
             return
-        if game.diversity < COLLAPSED and game.growth < GROWING:
+        hope = game.growth >= GROWING and game.diversity * game.growth**PATIENCE >= COLLAPSED
+        if game.diversity < COLLAPSED and not hope:
             yield _collapse(run, game)
+        elif game.precision > AMONG and game.coverage < LOST * game.precision:
+            yield _lost_modes(run, game)
         else:
             yield RuledOut(self.slug, f"batches made are {game.diversity:.2f} × as diverse as the data")
 
@@ -80,8 +60,12 @@ class DiscriminatorDominates(Detector):
         game = game_of(run)
         if game is None or not np.isfinite(game.separation):
             return
-        if game.separation > DOMINATED:
+        if game.separation > DOMINATED and not (game.left < CATCHING_UP):
             yield _dominates(run, game)
+        elif game.separation > DOMINATED:
+            yield RuledOut(
+                self.slug, f"what is made still comes nearer to the data: {game.left:.2f} × as far away as earlier on"
+            )
         else:
             yield RuledOut(
                 self.slug, f"the critic's scores separate real and made with an area of {game.separation:.2f}"
@@ -99,7 +83,7 @@ class GeneratorDominates(Detector):
         game = game_of(run)
         if game is None or not np.isfinite(game.separation):
             return
-        unlike = game.diversity < 0.8 or game.diversity > 1.25
+        unlike = game.diversity < LEAST_ALIKE or game.diversity > 1 / LEAST_ALIKE or game.distance > APART
         if game.separation < BLIND and unlike:
             yield _blind(run, game)
         else:
@@ -108,77 +92,8 @@ class GeneratorDominates(Detector):
             )
 
 
-def game_of(run: Run) -> Game | None:
-    """The game between two networks with optimizers of their own; None where there is none, or too little was seen."""
-    progress = Progress.of(run)
-    known = critics(run)
-    tracks = [t for t in run.tracks("adversary") if t.owner and t.owner[1] in known]
-    track = max(tracks, key=_seen, default=None)
-    if (
-        track is None
-        or _seen(track) < FEWEST_SAMPLES
-        or progress is None
-        or progress.players < 2
-        or len(stepped_optimizers(run)) > RIVALS
-    ):
-        return None
-    critic = run.models[track.owner[1] if track.owner else 0]
-    rows = track.mean[np.isfinite(track.column("made_spread").mean)]
-    columns = dict(zip(track.columns, rows.T, strict=True))
-    made = columns["made_spread"]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = made / _real_spread(columns, made)
-    missing = np.full(len(rows), np.nan)
-    distance = columns.get("distance", missing)
-    return Game(
-        critic,
-        _generator(run, critic),
-        _late(ratio),
-        _change(ratio),
-        _late(columns["separation"]),
-        _late(distance),
-        _change(distance),
-        _late(columns.get("coverage", missing)),
-        _late(columns.get("precision", missing)),
-        len(rows),
-    )
-
-
-def _seen(track: Track) -> int:
-    return len(track.column("made_spread").finite)
-
-
-def _real_spread(columns: dict[str | int, Floats], made: Floats) -> Floats:
-    """The spread of the data; of older stores the given batch least like what is made."""
-    if "real_spread" in columns:
-        return columns["real_spread"]
-    low, high = columns["given_low"], columns["given_high"]
-    return np.where(np.abs(np.log(low / made)) > np.abs(np.log(high / made)), low, high)
-
-
-def _generator(run: Run, critic: Model) -> Model | None:
-    """The largest other model that an optimizer moves which does not hold the critic alone."""
-    others: dict[int, int] = {}
-    for optimizer in stepped_optimizers(run):
-        for parameter in (run.parameters[id] for id in held(optimizer) if id in run.parameters):
-            if parameter.model is not None and parameter.model != critic.id:
-                others[parameter.model] = others.get(parameter.model, 0) + parameter.numel
-    best = max(others, key=lambda id: others[id], default=None)
-    return None if best is None else run.models.get(best)
-
-
-def _late(values: Floats) -> float:
-    return median(values[len(values) // 2 :])
-
-
-def _change(values: Floats) -> float:
-    """The last over the second quarter; 1 where that means nothing."""
-    n = len(values)
-    before, after = median(values[n // 4 : n // 2]), median(values[3 * n // 4 :])
-    return after / before if before > 0 and np.isfinite(after) else 1.0
-
-
 def _collapse(run: Run, game: Game) -> Finding:
+    maker = game.generator.name if game.generator else "the generator"
     return Finding(
         slug=ModeCollapse.slug,
         severity="critical",
@@ -187,14 +102,32 @@ def _collapse(run: Run, game: Game) -> Finding:
         title="The generator produces too few kinds of samples",
         why=(
             f"In the second half of the run the samples of a batch lie {game.diversity:.2f} × as far apart as the data that "
-            f"{game.critic.name} is shown: the generator makes nearly the same thing again and again."
+            f"{game.critic.name} is shown: {maker} makes nearly the same thing again and again."
         ),
-        where=where(game.critic.site, layer=game.critic.name, first_step=run.steps // 2, last_step=run.steps),
-        evidence=(Evidence("spread of samples / spread of data", game.diversity, "×", COLLAPSED, "measured: healthy 0.9 … 1"),),
-        remedies=(
-            Remedy("relativistic-loss", "a relativistic loss with R1 and R2 penalties", "R3GAN (Huang et al. 2024)"),
-            Remedy("slower-generator", "a lower learning rate for the generator", "lr of the generator / 4"),
+        where=_place(run, game),
+        evidence=(Evidence("spread of samples / spread of data", game.diversity, "×", COLLAPSED, SEEN), *_distance(game)),
+        remedies=(_slope_penalty(game.critic), _relativistic(game.critic), *_rate(run, game, generator=True, factor=0.25)),
+    )  # fmt: skip
+
+
+def _lost_modes(run: Run, game: Game) -> Finding:
+    maker = game.generator.name if game.generator else "the generator"
+    return Finding(
+        slug=ModeCollapse.slug,
+        severity="warning",
+        confidence=0.7,
+        question=ModeCollapse.question,
+        title="The generator leaves out kinds of data",
+        why=(
+            f"In the second half of the run {game.precision:.0%} of what {maker} makes lies among the data, but only "
+            f"{game.coverage:.0%} of the data have something made near them: some kinds are not made at all."
         ),
+        where=_place(run, game),
+        evidence=(
+            Evidence("data with a sample among their nearest / samples among the data", game.coverage / game.precision, "×", LOST, SEEN_LOST),
+            *_distance(game),
+        ),
+        remedies=(_slope_penalty(game.critic), _relativistic(game.critic), *_rate(run, game, generator=True, factor=0.25)),
     )  # fmt: skip
 
 
@@ -209,11 +142,16 @@ def _dominates(run: Run, game: Game) -> Finding:
             f"In the second half of the run {game.critic.name} tells made from real with an area under the curve of {game.separation:.3f}: the "
             f"generator is told that all it makes is wrong, and not what would be better."
         ),
-        where=where(game.critic.site, layer=game.critic.name, first_step=run.steps // 2, last_step=run.steps),
-        evidence=(Evidence("area under the ROC curve", game.separation, "", DOMINATED, "measured: healthy 0.74"),),
+        where=_place(run, game),
+        evidence=(Evidence("area under the ROC curve", game.separation, "", DOMINATED, "measured: healthy 0.6 … 0.9"), *_distance(game)),
         remedies=(
-            Remedy("slower-discriminator", "a lower learning rate for the discriminator", "lr of the discriminator / 10"),
-            Remedy("gradient-penalty", "penalise its slope", "R1: (∇ D(real)²).sum() · γ/2"),
+            *_rate(run, game, generator=False, factor=0.1),
+            _slope_penalty(game.critic),
+            Remedy(
+                "spectral-norm",
+                f"hold the slopes of {game.critic.name}'s layers at 1",
+                "torch.nn.utils.parametrizations.spectral_norm(layer)  # around each of its Linear and Conv layers",
+            ),
         ),
     )  # fmt: skip
 
@@ -229,9 +167,59 @@ def _blind(run: Run, game: Game) -> Finding:
             f"{game.critic.name} scores real and made alike (area {game.separation:.2f}) although batches made are {game.diversity:.2f} × as "
             f"diverse as the data: it gives the generator nothing to go by."
         ),
-        where=where(game.critic.site, layer=game.critic.name, first_step=run.steps // 2, last_step=run.steps),
-        evidence=(Evidence("area under the ROC curve", game.separation, "", BLIND, "0.5: no better than chance"),),
+        where=_place(run, game),
+        evidence=(Evidence("area under the ROC curve", game.separation, "", BLIND, "0.5: no better than chance"), *_distance(game)),
         remedies=(
-            Remedy("faster-discriminator", "a higher learning rate, or more steps, for the discriminator", "two of its steps for each of the generator's"),
+            *_rate(run, game, generator=False, factor=10.0),
+            Remedy("more-critic-steps", "more steps for the discriminator", f"for _ in range(3): …  # {game.critic.name}'s own update"),
         ),
     )  # fmt: skip
+
+
+def _place(run: Run, game: Game) -> Where:
+    return where(game.critic.site, layer=game.critic.name, first_step=run.steps // 2, last_step=run.steps)
+
+
+def _distance(game: Game) -> tuple[Evidence, ...]:
+    """How far what is made lies from the data, where that was recorded."""
+    if not np.isfinite(game.distance):
+        return ()
+    return (Evidence("energy distance of samples from data", game.distance, "of 1", None, "0: equal distributions"),)
+
+
+def _slope_penalty(critic: Model) -> Remedy:
+    name = _variable(critic)
+    return Remedy(
+        "gradient-penalty",
+        "penalise the discriminator's slopes at real and made examples (R1 and R2)",
+        "x = torch.cat([real, fake]).detach().requires_grad_(); "
+        f"slopes, = torch.autograd.grad({name}(x).sum(), x, create_graph=True); "
+        "d_loss = d_loss + 0.5 * slopes.flatten(1).square().sum(1).mean()",
+    )
+
+
+def _relativistic(critic: Model) -> Remedy:
+    name = _variable(critic)
+    return Remedy(
+        "relativistic-loss",
+        "a relativistic pairing loss, with both penalties (R3GAN, Huang et al. 2024)",
+        f"d_loss = F.softplus({name}(fake.detach()) - {name}(real)).mean(); "
+        f"g_loss = F.softplus({name}(real) - {name}(fake)).mean()",
+    )
+
+
+def _rate(run: Run, game: Game, *, generator: bool, factor: float) -> tuple[Remedy, ...]:
+    """Another learning rate for the optimizer of one of the players; nothing where it is not known."""
+    optimizer = optimizer_of(run, game.generator if generator else game.critic)
+    rate = learning_rate(optimizer) if optimizer else None
+    if optimizer is None or not rate:
+        return ()
+    player = "generator" if generator else "discriminator"
+    pace = "slower" if factor < 1 else "faster"
+    title = f"a {'lower' if factor < 1 else 'higher'} learning rate for the {player}"
+    return (Remedy(f"{pace}-{player}", title, with_rate(optimizer, factor * rate)),)
+
+
+def _variable(model: Model) -> str:
+    """A model's name as it may stand in code."""
+    return model.name if model.name.replace(".", "").isidentifier() else "discriminator"

@@ -94,9 +94,9 @@ class Match:
     def turn(self) -> None:
         """One step: the critic's turn, or turns, and the generator's."""
         done = self.step / self.terms.steps
-        for optimizer in self.optimizers:
+        for optimizer, lead in zip(self.optimizers, (self.recipe.lead, 1.0), strict=True):
             for group in optimizer.param_groups:
-                group["lr"] = self.recipe.rate * self.recipe.pace(done)
+                group["lr"] = self.recipe.rate * lead * self.recipe.pace(done)
         for _ in range(self.recipe.critic_steps):
             critic_loss, scores = self._critic_turn(self.recipe.weight(done))
         generator_loss = self._generator_turn()
@@ -112,7 +112,7 @@ class Match:
         scores = self.critic(both, units)
         loss = self.recipe.critic(scores[:n], scores[n:])
         if weight:
-            slopes = self._slopes_between(both) if units is None else self.critic.slopes(units, both.shape)
+            slopes = self._slopes_between(both) if units is None else self.critic.slopes(units, both)
             parts = 2.0 if units is not None else 1.0  # R1 and R2, each a mean over its own batch
             loss = loss + weight * parts * slope_penalty(slopes, self.recipe.penalty or 0.0)
         self._update(1, loss)
@@ -123,7 +123,7 @@ class Match:
         mix = torch.rand(n, generator=self.random).reshape(-1, *[1] * (both.ndim - 1))
         between, units = mix * both[:n] + (1 - mix) * both[n:], []  # type: tuple[Tensor, list[Tensor]]
         self.critic(between, units)
-        return self.critic.slopes(units, between.shape)
+        return self.critic.slopes(units, between)
 
     def _generator_turn(self) -> Tensor:
         n = self.terms.batch

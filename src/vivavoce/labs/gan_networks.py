@@ -1,5 +1,8 @@
 """Generators and critics of the lab: for points, for pictures, for films. All critics are piecewise linear.
 
+Both networks for points see sines and cosines of their inputs, too: without them they learn what is fine-grained far too
+slowly (Tancik et al. 2020), and a generator that is slower than its critic loses modes.
+
 The slope ∂D/∂x of a piecewise linear network is its chain of transposed layers with the same units switched on, so it
 costs one more pass, and the penalty on it needs no second derivative: where the pattern of units changes, and only
 there, is its derivative not what automatic differentiation would give, and there it gives nothing either.
@@ -19,9 +22,33 @@ LEAK = 0.2  # slope of a unit that is off
 SMALLEST = 8  # pixels a side up to which a picture is a plain vector
 FINEST = 7  # pixels a side down to which pictures are halved
 WIDTH = 128  # units of a layer, of networks without convolutions
+POINT_WIDTH = 64  # units of a layer of the critic of points
+WAVES = 32  # sines, and as many cosines
+CRITIC_WAVES, GENERATOR_WAVES = 4.0, 3.0  # deviation of their frequencies: radians a unit of the plane, of the noise
 CHANNELS = 24  # of the convolutions next to the picture; twice as many behind each halving
 MOST_CHANNELS = 96
 LAST_GAIN = 0.5  # of a generator's last layer: samples begin near the middle of the data
+
+
+class Waves(nn.Module):
+    """x (n, d) with sines and cosines of fixed random combinations of it: (n, d + 2 · `WAVES`)."""
+
+    def __init__(self, dimensions: int, scale: float, random: torch.Generator) -> None:
+        super().__init__()
+        self.frequencies: Tensor
+        self.register_buffer("frequencies", scale * torch.randn(WAVES, dimensions, generator=random))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The features (n, d + 2 · `WAVES`) of x (n, d)."""
+        turned = x @ self.frequencies.T
+        return torch.cat([x, turned.sin(), turned.cos()], dim=1)
+
+    def transposed(self, slope: Tensor, x: Tensor) -> Tensor:
+        """∂/∂x (n, d) of what has the given slope (n, d + 2 · `WAVES`) in the features."""
+        turned = x @ self.frequencies.T
+        plain, sine, cosine = slope.split([x.shape[1], WAVES, WAVES], dim=1)  # type: ignore[no-untyped-call]
+        moved: Tensor = plain + (sine * turned.cos() - cosine * turned.sin()) @ self.frequencies
+        return moved
 
 
 class Critic(nn.Module):
@@ -30,29 +57,31 @@ class Critic(nn.Module):
     `forward` takes x (n, …) and gives (n,). `slopes` gives ∂D/∂x of the pass whose units `forward` noted in `units`.
     """
 
-    def __init__(self, layers: Sequence[nn.Module]) -> None:
+    def __init__(self, layers: Sequence[nn.Module], waves: Waves | None = None) -> None:
         super().__init__()
+        self.waves = waves
         self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor, units: list[Tensor] | None = None) -> Tensor:
         """Scores (n,) of examples (n, …). Each layer's slopes, 1 or `LEAK`, are appended to `units` where it is given."""
+        x = x if self.waves is None else self.waves(x)
         for layer in self.layers[:-1]:
             x = layer(_shaped(layer, x))
             if units is None:
                 x = F.leaky_relu(x, LEAK)
             else:
-                units.append(torch.where(x.detach() > 0, 1.0, LEAK))
+                units.append(torch.where(x.detach() > 0, x.new_ones(()), x.new_full((), LEAK)))
                 x = x * units[-1]
         scores: Tensor = self.layers[-1](_shaped(self.layers[-1], x))
         return scores.flatten()
 
-    def slopes(self, units: Sequence[Tensor], shape: torch.Size) -> Tensor:
-        """∂D/∂x of the examples of a pass, shape (n, …) as given: differentiable in the weights."""
+    def slopes(self, units: Sequence[Tensor], x: Tensor) -> Tensor:
+        """∂D/∂x of the examples x (n, …) of a pass, of the same shape: differentiable in the weights, not in x."""
         weight = self.layers[-1].get_parameter("weight")
         slope = weight.expand(len(units[0]), -1)
         for layer, on in zip(reversed(list(self.layers)[:-1]), reversed(units), strict=True):
             slope = _transposed(layer, slope.reshape(on.shape) * on)
-        return slope.reshape(shape)
+        return slope.reshape(x.shape) if self.waves is None else self.waves.transposed(slope, x)
 
 
 class Generator(nn.Module):
@@ -82,15 +111,18 @@ def _transposed(layer: nn.Module, slope: Tensor) -> Tensor:
     return F.conv_transpose2d(slope, layer.weight, stride=2, padding=1)
 
 
-def for_points(latent: int, reach: float, random: torch.Generator) -> tuple[Generator, Critic]:
-    """Networks for points in the plane within about `reach` of the origin."""
-    critic = Critic([nn.Linear(2, WIDTH), nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 1)])
-    generator = Generator(latent, _dense(latent, WIDTH, WIDTH, 2))
+@torch.random.fork_rng(devices=[])
+def for_points(latent: int, random: torch.Generator) -> tuple[Generator, Critic]:
+    """Networks for points in the plane, a few units from the origin, with details of a twentieth of a unit."""
+    seen, noise = Waves(2, CRITIC_WAVES, random), Waves(latent, GENERATOR_WAVES, random)
+    inner = [nn.Linear(2 + 2 * WAVES, POINT_WIDTH), nn.Linear(POINT_WIDTH, POINT_WIDTH), nn.Linear(POINT_WIDTH, 1)]
+    generator = Generator(latent, [noise, *_dense(latent + 2 * WAVES, WIDTH, WIDTH, 2)])
+    critic = Critic(inner, seen)
     _initialise(generator, critic, random)
-    _spread_kinks(critic.layers[0], reach, random)
     return generator, critic
 
 
+@torch.random.fork_rng(devices=[])
 def for_pictures(latent: int, channels: int, size: int, random: torch.Generator) -> tuple[Generator, Critic]:
     """Networks for pictures (channels, size, size) with values in −1 … 1. Raises ValueError for an odd size above 8."""
     shape = (channels, size, size)
@@ -107,6 +139,7 @@ def for_pictures(latent: int, channels: int, size: int, random: torch.Generator)
     return generator, critic
 
 
+@torch.random.fork_rng(devices=[])
 def for_films(latent: int, frames: int, size: int, random: torch.Generator) -> tuple[Generator, Critic]:
     """Networks for films (1, frames, size, size) with values in −1 … 1: their convolutions go over time, too."""
     generator, critic = _convolutions(latent, (1, frames, size, size), nn.Conv3d)
@@ -152,12 +185,3 @@ def _initialise(generator: Generator, critic: Critic, random: torch.Generator) -
             layer.get_parameter("bias").zero_()
     with torch.no_grad():
         made[-1].get_parameter("weight").mul_(LAST_GAIN)
-
-
-def _spread_kinks(layer: nn.Module, reach: float, random: torch.Generator) -> None:
-    """Let the first layer's units switch on at lines spread over the whole plane, not all through the origin."""
-    weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
-    with torch.no_grad():
-        weight.div_(weight.norm(dim=1, keepdim=True))
-        places = (2 * torch.rand(weight.shape, generator=random) - 1) * reach
-        bias.copy_(-(weight * places).sum(1))

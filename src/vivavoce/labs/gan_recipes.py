@@ -33,6 +33,7 @@ class Recipe:
     rate: float = 1e-3
     falling: bool = False
     critic_steps: int = 1
+    lead: float = 1.0  # learning rate of the generator over that of the critic
 
     def weight(self, done: float) -> float:
         """The weight of the penalty when a share `done` of the training is over."""

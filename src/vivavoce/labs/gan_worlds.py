@@ -16,8 +16,8 @@ from vivavoce.labs.gan_networks import Critic, Generator, for_films, for_picture
 from vivavoce.labs.lab import Context, LabError, require
 
 RING, GRID = 8, 5  # modes of the ring; of a side of the grid
-RADIUS, SPACING = 2.0, 2.0
-DEVIATION = 0.05  # of each mode (Srivastava et al. 2017, for the grid)
+RADIUS, SPACING = 2.0, 1.0
+DEVIATION = 0.05  # of each mode: on the grid a twentieth of the way to the next one
 FRAMES, CANVAS = 8, 16  # of a film: frames, and pixels a side
 MOST_PICTURES = 20_000
 FEWEST_PICTURES = 16
@@ -33,7 +33,7 @@ class World:
     """Real examples and the networks that go with them.
 
     `draw` gives n of them; `centres` (modes, 2) are known for points; `examples` (n, …) and `labels` (n,) for the rest;
-    `steps`, `batch`, `latent` are what suits it, and `gamma` the weight of the penalty, first and last.
+    `steps` and `batch` are what suits it, and for the modern recipe `gamma`, the weight of the penalty first and last, and `lead`.
     """
 
     name: str
@@ -46,6 +46,7 @@ class World:
     examples: Tensor | None = None
     labels: NDArray[np.int64] | None = None
     notes: tuple[str, ...] = ()
+    lead: float = 1.0  # learning rate of the generator over that of the critic
 
     @property
     def film(self) -> bool:
@@ -62,7 +63,7 @@ def ring() -> World:
 def grid() -> World:
     """Twenty-five Gaussians on a square grid."""
     axis = SPACING * (np.arange(GRID) - GRID // 2)
-    return _points("grid", np.stack([axis.repeat(GRID), np.tile(axis, GRID)], 1), steps=14_000)
+    return _points("grid", np.stack([axis.repeat(GRID), np.tile(axis, GRID)], 1), steps=12_000)
 
 
 def _points(name: str, centres: NDArray[np.float64], steps: int) -> World:
@@ -72,8 +73,7 @@ def _points(name: str, centres: NDArray[np.float64], steps: int) -> World:
         which = torch.randint(0, len(middles), (n,), generator=random)
         return middles[which] + DEVIATION * torch.randn(n, 2, generator=random)
 
-    reach = float(np.abs(centres).max()) + 1
-    return World(name, draw, lambda random: for_points(8, reach, random), steps, 128, (2.0, 0.02), centres)
+    return World(name, draw, lambda random: for_points(2, random), steps, 128, (2.0, 0.02), centres, lead=2.0)
 
 
 def digits(size: int) -> World:
