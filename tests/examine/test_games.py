@@ -79,7 +79,14 @@ def test_samples_all_alike_are_a_collapse_unless_their_variety_grows(columns):
     assert {remedy.slug for remedy in finding.remedies} >= {"gradient-penalty", "relativistic-loss", "slower-generator"}
     assert "Adam(…, lr=0.00025)" in finding.remedies[-1].edit
     assert "gan.py:7" in finding.remedies[-1].edit
-    assert not isinstance(found(ModeCollapse, game(columns, made_spread=(0.02, 0.3), given_low=(0.02, 0.3))), Finding)
+    growing = {"made_spread": (0.02, 0.3), "given_low": (0.02, 0.3)}
+    assert not isinstance(found(ModeCollapse, game(columns, distance=(0.5, 0.05), **growing)), Finding)
+
+
+def test_variety_that_grows_from_nothing_to_nearly_nothing_is_no_hope():
+    for levels in ({"distance": (0.4, 0.5)}, {"made_spread": (0.0005, 0.001), "distance": (0.5, 0.1)}):
+        run = game(**{"made_spread": (0.005, 0.03), "given_low": (0.005, 0.03)} | levels)
+        assert isinstance(found(ModeCollapse, run), Finding)
 
 
 def test_modes_left_out_show_in_the_neighbourhoods():
@@ -97,6 +104,12 @@ def test_a_critic_that_never_errs_dominates_unless_the_generator_comes_nearer():
     assert {remedy.slug for remedy in finding.remedies} == {"slower-discriminator", "gradient-penalty", "spectral-norm"}
     assert "gan.py:8" in finding.remedies[0].edit
     assert "nearer" in found(DiscriminatorDominates, game(separation=1.0, distance=(0.5, 0.05))).because
+
+
+def test_a_critic_that_tells_one_repeated_sample_apart_is_no_winner():
+    run = game(separation=1.0, distance=0.4, made_spread=0.001, given_low=0.001)
+    assert not isinstance(found(DiscriminatorDominates, run), Finding)
+    assert isinstance(found(ModeCollapse, run), Finding)
 
 
 def test_a_critic_that_sees_nothing_although_there_is_something_to_see():

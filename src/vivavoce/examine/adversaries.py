@@ -14,6 +14,7 @@ from vivavoce.record.entities import Model
 from vivavoce.record.run import Run
 
 COLLAPSED = 0.35  # spread of what is made over that of the data; measured: healthy 0.5 (early) … 1, collapsed below 0.2
+NOTHING = 0.02  # of the data's spread: no variety at all; generators that have hardly moved show 0.05 and more
 GROWING = 1.2  # times, last over second quarter of the samples: variety that still grows has not collapsed,
 PATIENCE = 4  # where it would be there after so many halves of the run at that pace
 DOMINATED = 0.97  # area under the ROC curve between the scores of two calls; measured: healthy 0.74, dominated 1.00
@@ -39,7 +40,8 @@ class ModeCollapse(Detector):
         game = game_of(run)
         if game is None:
             return
-        hope = game.growth >= GROWING and game.diversity * game.growth**PATIENCE >= COLLAPSED
+        nearer = not game.left >= CATCHING_UP  # NaN where the distance was not recorded
+        hope = nearer and game.growth >= GROWING and game.diversity * game.growth**PATIENCE >= COLLAPSED
         if game.diversity < COLLAPSED and not hope:
             yield _collapse(run, game)
         elif game.precision > AMONG and game.coverage < LOST * game.precision:
@@ -60,7 +62,9 @@ class DiscriminatorDominates(Detector):
         game = game_of(run)
         if game is None or not np.isfinite(game.separation):
             return
-        if game.separation > DOMINATED and not (game.left < CATCHING_UP):
+        if game.diversity < NOTHING:
+            yield RuledOut(self.slug, "all that is made is the same: any critic would tell it from the data")
+        elif game.separation > DOMINATED and not (game.left < CATCHING_UP):
             yield _dominates(run, game)
         elif game.separation > DOMINATED:
             yield RuledOut(

@@ -107,10 +107,10 @@ def _late(values: Floats) -> float:
 
 
 def _change(values: Floats) -> float:
-    """The last over the second quarter; 1 where that means nothing."""
+    """The last over the second quarter; 1 where that means nothing, NaN where nothing was recorded."""
     n = len(values)
     before, after = median(values[n // 4 : n // 2]), median(values[3 * n // 4 :])
-    return after / before if before > 0 and np.isfinite(after) else 1.0
+    return after / before if before > 0 or np.isnan(before) else 1.0
 
 
 def optimizer_of(run: Run, model: Model | None) -> Optimizer | None:
