@@ -67,5 +67,10 @@ def _finding(run: Run, optimizers: list[Optimizer], shared: list[Parameter]) -> 
                 "give each optimizer the parameters of its own network",
                 f"{guest.class_name}(generator.parameters(), …)  # at {at(guest.site)}",
             ),
+            Remedy(
+                "detach",
+                "cut what the generator made off from it in the discriminator's own update",
+                "discriminator(fake.detach())",
+            ),
         ),
     )

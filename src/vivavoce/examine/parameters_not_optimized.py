@@ -12,6 +12,7 @@ from vivavoce.examine.progress import Progress
 from vivavoce.examine.reading import (
     NO_GRADIENT,
     at,
+    critics,
     held,
     layer_of,
     main_optimizer,
@@ -69,7 +70,7 @@ def _idle_since(run: Run, optimizer: Optimizer) -> int | None:
 
 def _critic(run: Run, missing: list[Parameter]) -> bool:
     """The parameters belong to a model that is called with data and with what another network made."""
-    return any(track.owner == ("model", missing[0].model) and len(track) for track in run.tracks("adversary"))
+    return missing[0].model in critics(run)
 
 
 def _most_stands_still(run: Run, missing: list[Parameter]) -> bool:

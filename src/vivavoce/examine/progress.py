@@ -32,6 +32,7 @@ SIGNIFICANT = 4.0  # standard errors: 1 false call in 16,000 for normal noise, a
 ROUNDING = (
     1e-3  # fraction of the start by which a loss that is positive by its nature may fall below zero (log(p + 1e-8))
 )
+CONFIRMED = 0.5  # of the sampled steps with two kinds of batches
 RIVAL_SHARE = 0.1  # of the calls of the main backward site: what is called less often is no player's own loss
 CLASSIFICATION = frozenset({"cross_entropy", "nll_loss"})
 BINARY = frozenset({"binary_cross_entropy", "binary_cross_entropy_with_logits"})
@@ -239,7 +240,18 @@ def _players(run: Run) -> int:
         calls[track.owner] = calls.get(track.owner, 0) + int(track.counts.sum())
     most = max(calls.values(), default=0)
     losses = [owner for owner, count in calls.items() if count >= RIVAL_SHARE * most]
-    return max(1, min(len(optimizers), len(losses)))
+    fewest = 2 if len(optimizers) > 1 and has_rivals(run) else 1  # whose losses may share a backward call
+    return max(fewest, min(len(optimizers), len(losses)))
+
+
+def has_rivals(run: Run) -> bool:
+    """Whether some network was trained on what another one made, cut off from it, beside data: a discriminator."""
+    for track in run.tracks("adversary"):
+        if len(track) and "confirmed" in track.columns:
+            seen = track.column("confirmed").finite.mean
+            if len(seen) and float(np.median(seen)) >= CONFIRMED:
+                return True
+    return False
 
 
 def block_levels(

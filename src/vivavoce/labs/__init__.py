@@ -33,6 +33,9 @@ LABS: dict[str, Entry] = {
         "vivavoce.labs.fourier:Fourier",
         "sound.wav | series.csv",
     ),
+    "gan": Entry(
+        3, "generator against critic: costs, what is made, which kinds are missing", "vivavoce.labs.gan:Gan", "photos/"
+    ),
     "approximation": Entry(
         4,
         "the smallest hidden layer for an error, or the proof that there is none",

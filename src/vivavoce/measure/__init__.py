@@ -39,6 +39,16 @@ _HOMES: dict[str, str] = {  # public name: the module of `vivavoce.measure` that
     "dykstra": "rules_projection",
     "contradiction": "rules_evidence",
     "parse_rule": "rules_text",
+    "ModeCoverage": "modes",
+    "mode_coverage": "modes",
+    "frechet_distance": "frechet",
+    "kernel_distance": "frechet",
+    "SampleQuality": "neighbours",
+    "sample_quality": "neighbours",
+    "score_separation": "rivalry",
+    "relative_diversity": "rivalry",
+    "energy_distance": "rivalry",
+    "slope_norms": "slopes",
 }
 
 __all__ = sorted(_HOMES)
