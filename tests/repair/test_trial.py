@@ -8,10 +8,11 @@ import pytest
 
 from tests.repair.remedies import ZeroGrad
 from tests.repair.scripts import CATALOGUE, SICK, STEPS, TRAINING, program
+from vivavoce.record.entities import Site
 from vivavoce.record.store import open_run
 from vivavoce.remedy.remedy import Prescription
 from vivavoce.repair.outcome import Outcome
-from vivavoce.repair.reading import TRAINING_LOSS
+from vivavoce.repair.reading import TRAINING_LOSS, Reading
 from vivavoce.repair.specification import Budget, Specification
 from vivavoce.repair.supervision import conduct
 
@@ -67,6 +68,22 @@ def test_a_remedy_is_applied_without_touching_the_source(tmp_path: Path) -> None
     assert not sick.level(TRAINING_LOSS) < 0.5
 
 
+def test_places_are_recorded_as_the_users_own(tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    folder.mkdir()
+    (folder / "helper.py").write_text(
+        "import torch\ndef made(model):\n    return torch.optim.SGD(model.parameters(), 0.1)\n"
+    )
+    text = "import helper\n" + TRAINING.replace("torch.optim.SGD(model.parameters(), lr=0.1)", "helper.made(model)")
+    outcome = conduct(Specification("original", program(folder, text)), keep=tmp_path / "runs")
+    assert outcome.store is not None
+    optimizer = open_run(Path(outcome.store)).optimizers[0]
+    assert (optimizer.site, optimizer.step_site) == (
+        Site(str(folder / "helper.py"), 3, "made"),
+        Site(str(folder / "train.py"), 15, "<module>"),
+    )
+
+
 def test_a_remedy_that_cannot_be_applied_is_refused_with_its_reason(tmp_path: Path) -> None:
     outcome = trial(
         tmp_path / "p", SICK, remedies=(Prescription("impossible", "gradients-not-zeroed", "something else"),)
@@ -93,11 +110,11 @@ def test_a_judge_can_end_a_trial(tmp_path: Path) -> None:
     script = program(tmp_path / "p", endless)
     seen = []
 
-    def judge(step: int, levels: dict[str, float]) -> bool:
-        seen.append((step, sorted(levels)))
+    def judge(step: int, reading: Reading) -> bool:
+        seen.append((step, sorted(reading.levels)))
         return step >= 40
 
-    outcome = conduct(Specification("original", script, report_every=20), judge=judge)  # type: ignore[arg-type]
+    outcome = conduct(Specification("original", script, report_every=20), judge=judge)
     assert (outcome.ended, outcome.message) == ("stopped early", "among the worse half at step 40")
     assert seen[0][0] == 20
     assert TRAINING_LOSS in seen[0][1]

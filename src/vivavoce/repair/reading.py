@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Self
 
 import numpy as np
 
+from vivavoce.examine.finding import json_safe
 from vivavoce.examine.progress import Progress, main_function
 from vivavoce.examine.validation import validation_of
 from vivavoce.record.entities import Loss
@@ -64,8 +65,19 @@ class Reading:
     """The end levels of a run by yardstick (NaN: it ended not finite), the kind of its loss, and how many networks play."""
 
     levels: Mapping[str, float]
-    kind: Kind = Kind()
+    kind: Kind = field(default_factory=Kind)
     players: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-able dictionary; non-finite numbers become strings."""
+        data: dict[str, Any] = json_safe(asdict(self))
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Rebuild from `to_json`."""
+        levels = {name: float(level) for name, level in data["levels"].items()}
+        return cls(levels, Kind(**data["kind"]), data["players"])
 
 
 def read(run: Run, output: str = "", metric: str | None = None) -> Reading:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from vivavoce.record.store import open_run
 from vivavoce.repair import trial as process
 from vivavoce.repair import workspace
 from vivavoce.repair.outcome import Found, Outcome, with_reading
-from vivavoce.repair.reading import read
+from vivavoce.repair.reading import Reading, read
 from vivavoce.repair.specification import Specification, moved
 
 SPECIFICATION = "trial.json"
@@ -31,7 +31,7 @@ TAIL = 2000  # characters of the script's standard error that are looked at for 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
-Judge = Callable[[int, Mapping[str, float]], bool]  # (step, levels so far) -> whether to stop
+Judge = Callable[[int, Reading], bool]  # (step, reading so far) -> whether to stop
 
 
 def conduct(
@@ -115,12 +115,12 @@ class _Running:
         elif self.limit is not None and time.monotonic() - self.began > self.limit:
             self.killed = ("too slow", f"killed after {self.limit:.0f} s")
         elif self.judge is not None:
-            for step, levels in self._readings():
-                if self.judge(step, levels):
+            for step, reading in self._readings():
+                if self.judge(step, reading):
                     self.killed = ("stopped early", f"among the worse half at step {step}")
                     return
 
-    def _readings(self) -> Iterator[tuple[int, dict[str, float]]]:
+    def _readings(self) -> Iterator[tuple[int, Reading]]:
         file = self.scratch / process.PROGRESS
         if not file.exists():
             return
@@ -131,7 +131,7 @@ class _Running:
                     break
                 self.read_to += len(line.encode())
                 row = json.loads(line)
-                yield row["step"], {name: float(level) for name, level in row["levels"].items()}
+                yield row["step"], Reading.from_json(row["reading"])
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

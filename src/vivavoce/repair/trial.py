@@ -14,11 +14,12 @@ import sys
 import time
 from collections.abc import Callable
 from importlib import import_module
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any, TextIO
 
-from vivavoce import launch
+from vivavoce import launch, targets
 from vivavoce.imports import on_import
 from vivavoce.repair import seeds
 from vivavoce.repair.fence import Fence
@@ -59,6 +60,7 @@ class Trial:
         if specification.report_every:
             self.progress = (self.folder / PROGRESS).open("w", encoding="utf-8")
         _map_import_path(self.places)
+        name_code_as_the_users(self.places)
         self._give_input(program.standard_input)
         try:
             target = find_target(program.target, program.module)
@@ -128,8 +130,8 @@ class Trial:
 
         if self.progress is None or self.session is None:
             return
-        levels = read(Run(self.session.recorder.source())).levels
-        self.progress.write(json.dumps({"step": step, "levels": {k: repr(v) for k, v in levels.items()}}) + "\n")
+        reading = read(Run(self.session.recorder.source()))
+        self.progress.write(json.dumps({"step": step, "reading": reading.to_json()}) + "\n")
         self.progress.flush()
 
     def _stop(self, ended: str, message: str) -> None:
@@ -191,10 +193,10 @@ class NoInput(io.RawIOBase):
 
 
 def moved_in(specification: Specification, places: dict[str, str]) -> Specification:
-    """The specification with every path of the user's in the working folder."""
+    """The specification with the program's paths in the working folder; those of remedies are the names of its code."""
     data = specification.to_json()
     roots = data["program"]["roots"]
-    inside: dict[str, Any] = moved(data, places)
+    inside: dict[str, Any] = data | {"program": moved(data["program"], places)}
     inside["program"]["roots"] = roots
     return Specification.from_json(inside)
 
@@ -202,6 +204,29 @@ def moved_in(specification: Specification, places: dict[str, str]) -> Specificat
 def _map_import_path(places: dict[str, str]) -> None:
     """Modules that an editable installation finds in the user's folder come from the working folder."""
     sys.path[:] = [moved(entry, places) for entry in sys.path]
+
+
+def name_code_as_the_users(places: dict[str, str]) -> None:
+    """Give the code that is compiled from the working folder the names of the user's own files.
+
+    So places that are recorded, tracebacks, and places that remedies look for are the user's in every trial.
+    """
+    back = {copy: root for root, copy in places.items()}
+    compiled, load = targets._compiled_source, SourceFileLoader.source_to_code
+
+    def compiled_source(path: str) -> CodeType:
+        return _renamed(compiled(path), moved(path, back))
+
+    def source_to_code(self: Any, data: Any, path: Any, *rest: Any, **more: Any) -> CodeType:
+        return load(self, data, moved(path, back), *rest, **more)
+
+    targets._compiled_source = compiled_source
+    SourceFileLoader.source_to_code = source_to_code  # type: ignore[method-assign]
+
+
+def _renamed(code: CodeType, name: str) -> CodeType:
+    constants = tuple(_renamed(item, name) if isinstance(item, CodeType) else item for item in code.co_consts)
+    return code.replace(co_filename=name, co_consts=constants)
 
 
 def _memory() -> dict[str, int]:
