@@ -10,6 +10,7 @@ import io
 import json
 import math
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -35,6 +36,7 @@ ENDING = "ending.json"
 OUTPUT = "output.txt"  # the script's standard output
 STORES = "runs"
 LOST_STEPS = 20  # steps in a row without a finite loss after which a trial is hopeless: weights that are NaN stay so
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 REFUSED = 78  # exit status of a trial that was refused (sysexits.h: configuration error)
 
 
@@ -193,10 +195,10 @@ class NoInput(io.RawIOBase):
 
 
 def moved_in(specification: Specification, places: dict[str, str]) -> Specification:
-    """The specification with the program's paths in the working folder; those of remedies are the names of its code."""
+    """The specification with every path of the user's in the working folder."""
     data = specification.to_json()
     roots = data["program"]["roots"]
-    inside: dict[str, Any] = data | {"program": moved(data["program"], places)}
+    inside: dict[str, Any] = moved(data | {"overrides": {}}, places)
     inside["program"]["roots"] = roots
     return Specification.from_json(inside)
 
@@ -209,7 +211,7 @@ def _map_import_path(places: dict[str, str]) -> None:
 def name_code_as_the_users(places: dict[str, str]) -> None:
     """Give the code that is compiled from the working folder the names of the user's own files.
 
-    So places that are recorded, tracebacks, and places that remedies look for are the user's in every trial.
+    So places that are recorded and tracebacks are the user's in every trial.
     """
     back = {copy: root for root, copy in places.items()}
     compiled, load = targets._compiled_source, SourceFileLoader.source_to_code
@@ -247,8 +249,17 @@ def _memory() -> dict[str, int]:
     return {"memory": resident, "device_memory": device}
 
 
+def _die_with_the_parent() -> None:
+    """A trial does not outlive the process that asked for it, however that ends (Linux)."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def main() -> None:
     """Run the trial whose specification the first argument names."""
+    _die_with_the_parent()
     path = Path(sys.argv[1])
     places = json.loads((path.parent / "places.json").read_text(encoding="utf-8"))
     Trial(Specification.read(path), path.parent, places).run()
