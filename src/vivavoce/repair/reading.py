@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -41,7 +41,7 @@ class Kind:
     """What the training loss is: runs whose kinds differ have losses that cannot be compared.
 
     `squashed`: it is given outputs of softmax or sigmoid; `broadcast`: its two arguments differ in their number of dimensions;
-    `target_spread`: standard deviation of the targets, None where they are classes or unknown.
+    `target_spread`: standard deviation of the targets, None where they are classes or unknown; `altered`: a remedy weighs or smooths it.
     """
 
     function: str = ""
@@ -49,11 +49,12 @@ class Kind:
     squashed: bool = False
     broadcast: bool = False
     target_spread: float | None = None
+    altered: bool = False
 
     def comparable(self, other: Kind) -> bool:
         """Whether a lower loss of one kind means the same as of the other."""
-        mine = (self.function, self.reduction, self.squashed, self.broadcast)
-        if mine != (other.function, other.reduction, other.squashed, other.broadcast):
+        mine = (self.function, self.reduction, self.squashed, self.broadcast, self.altered)
+        if mine != (other.function, other.reduction, other.squashed, other.broadcast, other.altered):
             return False
         if not self.target_spread or not other.target_spread:
             return True
@@ -80,8 +81,8 @@ class Reading:
         return cls(levels, Kind(**data["kind"]), data["players"])
 
 
-def read(run: Run, output: str = "", metric: str | None = None) -> Reading:
-    """Read every yardstick off a run; `metric` is the name of a printed number."""
+def read(run: Run, output: str = "", metric: str | None = None, altered: bool = False) -> Reading:
+    """Read every yardstick off a run; `metric` is the name of a printed number, `altered` that a remedy changes the loss."""
     progress = Progress.of(run)
     site = progress.loss if progress else None
     levels = {
@@ -94,7 +95,7 @@ def read(run: Run, output: str = "", metric: str | None = None) -> Reading:
     if metric is not None:
         levels[PRINTED + metric] = printed(output, metric)
     found = {name: level for name, level in levels.items() if level is not None}
-    return Reading(found, _kind(run, site), progress.players if progress else 1)
+    return Reading(found, replace(_kind(run, site), altered=altered), progress.players if progress else 1)
 
 
 def printed(output: str, name: str) -> float | None:

@@ -56,6 +56,11 @@ CERTAIN = frozenset(
 )
 
 
+ALTERING = frozenset(
+    {"class-weights", "label-smoothing"}
+)  # remedies after which a loss cannot be held against the original's
+
+
 @dataclass(frozen=True)
 class Options:
     """How a repair is done. `time` in seconds for all of it; `steps` for each run; `metric` a printed number's name."""
@@ -216,10 +221,10 @@ class Repair:
         while arms:
             batch, arms = arms[: self.engine.workers], arms[self.engine.workers :]
             fill = self.engine.workers - len(batch) if arms else len(controls)
-            now, controls = controls[: max(0, fill)], controls[max(0, fill) :]
-            self._conduct([*((arm, 0) for arm in batch), *now], race)
-            tried += batch
+            now_controls, controls = controls[: max(0, fill)], controls[max(0, fill) :]
             self.arms += batch
+            tried += batch
+            self._conduct([*((arm, 0) for arm in batch), *now_controls], race)
             self._tried += len(batch)
             if self._enough(tried, findings):
                 break
@@ -268,7 +273,7 @@ class Repair:
         """A cure was found, and the finding has a certain one or enough was tried."""
         if self.options.prove:
             return False
-        cured = any(arm.tried is not None and arm.tried.cured for arm in tried)
+        cured = any(_cured(arm) for arm in tried)
         return cured and (findings[0].slug in CERTAIN or len(tried) >= ENOUGH)
 
     def _conduct(self, runs: Sequence[tuple[Arm, int]], race: Race | None = None) -> None:
@@ -304,6 +309,7 @@ class Repair:
             metric=options.metric,
             report_every=every,
             catalogue=options.catalogue,
+            altered=any(prescription.remedy in ALTERING for prescription in arm.prescriptions),
         )
 
     def _limit(self) -> float | None:
@@ -337,7 +343,7 @@ class Repair:
         best = _level(ordered[0], measure)
         scale = abs(best - level) if math.isfinite(level) else abs(best)
         near = [arm for arm in better if abs(_level(arm, measure) - best) <= NEAR * scale]
-        near.sort(key=lambda arm: not (arm.tried is not None and arm.tried.cured))
+        near.sort(key=lambda arm: not _cured(arm))
         return [*near, *(arm for arm in ordered if arm not in near)]
 
     def _first_patched(self, ranked: Sequence[Arm], base: Arm, texts: Mapping[Path, str]) -> Arm | None:
@@ -397,8 +403,8 @@ class Repair:
             Arm(f"random: {p.title}", "random", (p,)) for p in draws(open_run(Path(self.store)), self.catalogue, count)
         ]
         self.listener.phase("random search at the same cost", len(arms))
-        self._conduct([(arm, 0) for arm in arms])
         self.arms += arms
+        self._conduct([(arm, 0) for arm in arms])
         ranked = self._ranked(arms, self.control)
         self._all_seeds(ranked[:1], "the best of the random search")
 
@@ -505,6 +511,15 @@ def _beats(level: float, other: float, better: Better) -> bool:
         return True
     gain = level - other if better == "higher" else other - level
     return gain > SMALLEST * abs(other)
+
+
+def _cured(arm: Arm) -> bool:
+    """Nothing is found any more. A wiring fault that is treated at run time is still seen by the taps, which sit outside of the cure."""
+    treated = {prescription.finding for prescription in arm.prescriptions} & CERTAIN
+    outcome = arm.tried
+    if outcome is None or outcome.failed or not outcome.trained:
+        return False
+    return not {found.slug for found in outcome.grave} - treated
 
 
 def _hopeless(arm: Arm) -> bool:

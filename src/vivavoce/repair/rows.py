@@ -90,7 +90,7 @@ def _found(arm: Arm) -> str:
     slugs = list(dict.fromkeys(found.slug for outcome in outcomes for found in outcome.grave))
     parts = slugs[:MOST_SLUGS] + ([f"and {len(slugs) - MOST_SLUGS} more"] if len(slugs) > MOST_SLUGS else [])
     if bad is not None:
-        parts.append(f"{bad.ended}: {bad.message}" if bad.message else bad.ended)
+        parts.append(bad.ended if parts or not bad.message else f"{bad.ended}: {bad.message}")
     again = sum(outcome.attempts - 1 for outcome in outcomes)
     if again:
         parts.append(f"{again} more attempts: the worker died")

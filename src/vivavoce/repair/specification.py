@@ -62,6 +62,7 @@ class Specification:
     metric: str | None = None
     report_every: int | None = None
     catalogue: str = CATALOGUE
+    altered: bool = False  # a remedy changes what the loss is
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-able dictionary."""

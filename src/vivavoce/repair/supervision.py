@@ -221,7 +221,7 @@ def _examined(store: Path, output: str, specification: Specification, outcome: O
     found = tuple(Found(f.slug, f.severity, f.title, f.primary) for f in verdict.findings)
     steps = outcome.steps or run.steps
     return {"verdict": verdict.outcome, "findings": found, "steps": steps} | with_reading(
-        read(run, output, specification.metric)
+        read(run, output, specification.metric, specification.altered)
     )
 
 

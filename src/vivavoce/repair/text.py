@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable
 from typing import TextIO
 
@@ -30,12 +29,14 @@ STYLES = {
 def write(result: Result, stream: TextIO, next_commands: Iterable[str] = (), width: int | None = None) -> None:
     """Write the card and the table. `next_commands` are what to type next."""
     console = Console(file=stream, highlight=False, markup=False, emoji=False)
-    console.width = width or min(console.width, WIDEST)
-    console.print(_head(result))
-    console.print(_facts(result, list(next_commands)))
-    if len(result.arms) > 1:
-        console.print(Padding(_table(result), (1, 0, 1, 2), expand=False))
-    console.print(Text.assemble(("viva ▸ ", "dim"), (tally(result), "dim")))
+    console.width = width or (min(console.width, WIDEST) if console.is_terminal else WIDEST)
+    with console.capture() as capture:
+        console.print(_head(result))
+        console.print(_facts(result, list(next_commands)))
+        if len(result.arms) > 1:
+            console.print(Padding(_table(result), (1, 0, 1, 2), expand=False))
+        console.print(Text.assemble(("viva ▸ ", "dim"), (tally(result), "dim")))
+    stream.write("\n".join(line.rstrip() for line in capture.get().split("\n")))
 
 
 def _head(result: Result) -> RenderableType:
@@ -66,8 +67,3 @@ def _table(result: Result) -> Table:
         style = {"winner": "bold green", "original": "dim"}.get(row.tone, "")
         table.add_row(*(Text(words.plain(cell), style=style) for cell in row.cells))
     return table
-
-
-def quoted(*parts: str) -> str:
-    """A command as it is typed."""
-    return shlex.join(parts)

@@ -132,7 +132,7 @@ class Trial:
 
         if self.progress is None or self.session is None:
             return
-        reading = read(Run(self.session.recorder.source()))
+        reading = read(Run(self.session.recorder.source()), altered=self.specification.altered)
         self.progress.write(json.dumps({"step": step, "reading": reading.to_json()}) + "\n")
         self.progress.flush()
 
