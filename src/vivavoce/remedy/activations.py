@@ -195,16 +195,8 @@ def apply(
 
     for of in kinds | {use.kind for use in uses}:
         _switch(getattr(torch.nn, CLASSES[of]), getattr(torch.nn, CLASSES[kind] if kind else "Identity"), holds(of))
-        if of in kinds:
-            places: Callable[[FrameType | None], bool] = _functions(chosen)
-        else:
-            places = chosen.hold
         owners = [torch.nn.functional, *([torch, torch.Tensor] if of in IN_TORCH else [])]
-        live.on_function(owners, of, places, _other(kind))
-
-
-def _functions(places: live.Places) -> Callable[[FrameType | None], bool]:
-    return places.hold
+        live.on_function(owners, of, chosen.hold, _other(kind))
 
 
 def _other(kind: str | None) -> Callable[..., Any]:

@@ -26,8 +26,16 @@ class Adam(Remedy):
     """The class of the optimizer, with Adam's usual rate. Schedulers find an optimizer of PyTorch as before."""
 
     name = "adam"
-    treats = ("learning-rate-too-low", "learning-rate-too-high", "oscillating-loss", "vanishing-gradients",
-              "underfitting", "guessing", "always-clipped", "activation-scale")  # fmt: skip
+    treats = (
+        "activation-scale",
+        "vanishing-gradients",
+        "always-clipped",
+        "learning-rate-too-high",
+        "learning-rate-too-low",
+        "oscillating-loss",
+        "underfitting",
+        "guessing",
+    )
     rank = 30
     late = False
 

@@ -30,8 +30,14 @@ class HeInitialisation(Initialisation):
     """He et al. 2015: variance 2 / fan-in, biases zero."""
 
     name = "he-initialisation"
-    treats = ("symmetric-weights", "activation-scale", "dead-units", "exploding-gradients", "vanishing-gradients",
-              "saturated-units")  # fmt: skip
+    treats = (
+        "symmetric-weights",
+        "activation-scale",
+        "exploding-gradients",
+        "vanishing-gradients",
+        "saturated-units",
+        "dead-units",
+    )
     rank = 41
     title = "draw the weights anew: He initialisation, biases zero"
 
@@ -48,7 +54,7 @@ class XavierInitialisation(Initialisation):
     """Glorot and Bengio 2010: variance 2 / (fan-in + fan-out), biases zero."""
 
     name = "xavier-initialisation"
-    treats = ("saturated-units", "symmetric-weights", "activation-scale", "exploding-gradients")
+    treats = ("symmetric-weights", "activation-scale", "exploding-gradients", "saturated-units")
     rank = 42
     title = "draw the weights anew: Xavier initialisation, biases zero"
 
@@ -65,8 +71,14 @@ class DefaultInitialisation(Initialisation):
     """What PyTorch's layers start with by themselves, recurrent layers and embeddings too."""
 
     name = "default-initialisation"
-    treats = ("symmetric-weights", "activation-scale", "dead-units", "saturated-units", "exploding-gradients",
-              "vanishing-gradients")  # fmt: skip
+    treats = (
+        "symmetric-weights",
+        "activation-scale",
+        "exploding-gradients",
+        "vanishing-gradients",
+        "saturated-units",
+        "dead-units",
+    )
     rank = 40
     title = "draw the weights anew, as PyTorch's layers do by themselves"
 
@@ -80,6 +92,11 @@ class DefaultInitialisation(Initialisation):
                 "            module.reset_parameters()",
             ]
         return lines
+
+
+def weights_of_relu(models: list[str], gain: str) -> list[str]:
+    """Lines that draw weights for an activation of this gain: "relu" (He) or "linear" (LeCun)."""
+    return _loop(models, MATRICES, [f'torch.nn.init.kaiming_normal_(module.weight, nonlinearity="{gain}")'])
 
 
 def _loop(models: list[str], kinds: str, body: list[str]) -> list[str]:

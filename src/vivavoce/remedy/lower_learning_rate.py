@@ -16,9 +16,19 @@ class LowerLearningRate(OptimizerNumber):
     """Three rates below the recorded one, from the size of the run's own first step."""
 
     name = "lower-learning-rate"
-    treats = ("learning-rate-too-high", "exploding-gradients", "gradient-spikes", "non-finite", "oscillating-loss",
-              "dead-units", "saturated-units", "batch-too-small", "mode-collapse", "discriminator-dominates",
-              "generator-dominates")  # fmt: skip
+    treats = (
+        "mode-collapse",
+        "discriminator-dominates",
+        "generator-dominates",
+        "exploding-gradients",
+        "gradient-spikes",
+        "non-finite",
+        "saturated-units",
+        "dead-units",
+        "learning-rate-too-high",
+        "batch-too-small",
+        "oscillating-loss",
+    )
     rank = 20
 
     def values(self, run: Run, finding: Finding) -> Iterator[tuple[Optimizer, dict[str, Any], str]]:

@@ -19,7 +19,7 @@ class LowerMomentum(OptimizerNumber):
     """Momentum 0.9."""
 
     name = "lower-momentum"
-    treats = ("learning-rate-too-high", "oscillating-loss", "exploding-gradients", "gradient-spikes")
+    treats = ("exploding-gradients", "gradient-spikes", "learning-rate-too-high", "oscillating-loss")
     rank = 10
 
     def values(self, run: Run, finding: Finding) -> Iterator[tuple[Optimizer, dict[str, Any], str]]:

@@ -16,8 +16,16 @@ class RaiseLearningRate(OptimizerNumber):
     """Three rates above the recorded one, from the size of the run's own first step."""
 
     name = "raise-learning-rate"
-    treats = ("learning-rate-too-low", "stopped-too-early", "underfitting", "guessing", "always-clipped",
-              "discriminator-dominates", "generator-dominates", "mode-collapse")  # fmt: skip
+    treats = (
+        "mode-collapse",
+        "discriminator-dominates",
+        "generator-dominates",
+        "always-clipped",
+        "learning-rate-too-low",
+        "underfitting",
+        "guessing",
+        "stopped-too-early",
+    )
     rank = 21
 
     def values(self, run: Run, finding: Finding) -> Iterator[tuple[Optimizer, dict[str, Any], str]]:

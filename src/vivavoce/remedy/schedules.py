@@ -20,9 +20,10 @@ class WarmUp(Snippet):
     """The learning rate rises in a line over the first tenth of the run."""
 
     name = "warm-up"
-    treats = ("learning-rate-too-high", "exploding-gradients", "gradient-spikes", "dead-units")
+    treats = ("exploding-gradients", "gradient-spikes", "dead-units", "learning-rate-too-high")
     rank = 22
     behind = True
+    needs_models = False
 
     def prescribe(self, run: Run, finding: Finding) -> Iterator[Prescription]:
         """For runs long enough."""
@@ -46,9 +47,10 @@ class Schedule(Snippet):
     """The learning rate falls along a cosine over the run."""
 
     name = "schedule"
-    treats = ("oscillating-loss", "learning-rate-too-high", "batch-too-small", "gradient-spikes")
+    treats = ("gradient-spikes", "learning-rate-too-high", "batch-too-small", "oscillating-loss")
     rank = 35
     behind = True
+    needs_models = False
 
     def prescribe(self, run: Run, finding: Finding) -> Iterator[Prescription]:
         """For runs long enough, whose learning rate did not fall already."""

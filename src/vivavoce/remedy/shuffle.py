@@ -21,7 +21,7 @@ class Shuffle(Remedy):
     """`shuffle=True` for the loader of the training data."""
 
     name = "shuffle"
-    treats = ("unshuffled-data", "oscillating-loss", "class-ignored")
+    treats = ("class-ignored", "unshuffled-data", "oscillating-loss")
     rank = 1
 
     def prescribe(self, run: Run, finding: Finding) -> Iterator[Prescription]:

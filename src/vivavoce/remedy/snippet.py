@@ -25,6 +25,7 @@ class Snippet(Remedy):
     """Lines of code before or behind the statement that makes the optimizer of `prescription.where`."""
 
     behind: ClassVar[bool] = False
+    needs_models: ClassVar[bool] = True
 
     @abstractmethod
     def lines(self, prescription: Prescription, models: list[str], optimizer: str) -> list[str]:
@@ -46,9 +47,9 @@ class Snippet(Remedy):
         code = compile("\n".join(self.lines(prescription, models, optimizer)), "<remedy>", "exec")
 
         if self.behind:
-            live.after_optimizer(where, lambda made, frame: _run(code, frame, optimizer, made))
+            live.after_optimizer(where, lambda made, frame: run_lines(code, frame, optimizer, made))
         else:
-            live.on_optimizer(where, lambda made, given, defaults, frame: _run(code, frame))
+            live.on_optimizer(where, lambda made, given, defaults, frame: run_lines(code, frame))
 
     def edit(self, prescription: Prescription, sources: Mapping[Path, str]) -> Edit | Words:
         """Write the lines into the source."""
@@ -73,12 +74,11 @@ class Snippet(Remedy):
         statement = source.statement(call)
         if statement is None:
             raise CannotEditError("the optimizer is not made by a statement")
-        if self.behind:
-            return statement, [], variable_of(source, call)
-        return statement, models_of(source, call), ""
+        models = models_of(source, call) if self.needs_models else []
+        return statement, models, variable_of(source, call) if self.behind else ""
 
 
-def _run(code: Any, frame: FrameType, optimizer: str = "", made: Any = None) -> None:
+def run_lines(code: Any, frame: FrameType, optimizer: str = "", made: Any = None) -> None:
     """Execute code in a copy of the user's frame, where `optimizer` is the one just made."""
     import torch
 

@@ -15,7 +15,7 @@ class Unfreeze(Snippet):
     """`requires_grad_(True)` for the model that the optimizer trains."""
 
     name = "unfreeze"
-    treats = ("no-gradient", "parameters-not-optimized", "underfitting", "guessing")
+    treats = ("parameters-not-optimized", "no-gradient", "underfitting", "guessing")
     rank = 3
 
     def prescribe(self, run: Run, finding: Finding) -> Iterator[Prescription]:

@@ -19,7 +19,7 @@ class WeightDecay(OptimizerNumber):
     """More weight decay than the run had."""
 
     name = "weight-decay"
-    treats = ("overfitting", "stopped-too-late", "exploding-gradients", "gradient-spikes")
+    treats = ("exploding-gradients", "gradient-spikes", "overfitting", "stopped-too-late")
     rank = 80
 
     def values(self, run: Run, finding: Finding) -> Iterator[tuple[Optimizer, dict[str, Any], str]]:
