@@ -259,9 +259,15 @@ class Repair:
         return names
 
     def _race(self, arms: Sequence[Arm], base: Arm) -> Race | None:
-        """Successive halving, where there are enough arms and something to read on the way."""
+        """Successive halving, where there are enough arms, a whole run to know half time from, and something to read by then."""
         first = base.tried
-        if len(arms) < FEWEST_ARMS or first is None or self.options.metric is not None or self.options.prove:
+        if (
+            len(arms) < FEWEST_ARMS
+            or first is None
+            or first.failed
+            or self.options.metric is not None
+            or self.options.prove
+        ):
             return None
         try:
             found = yardstick.choose(first, (), None, self.options.better)
@@ -490,8 +496,11 @@ class Repair:
     def _cost(self) -> Cost:
         outcomes = [outcome for arm in self.arms for outcome in arm.outcomes.values() if outcome.seconds]
         seconds = sum(outcome.seconds for outcome in outcomes)
-        one = [outcome.seconds for outcome in self.control.outcomes.values() if outcome.seconds]
-        return Cost(len(outcomes), round(seconds, 1), round(seconds / statistics.median(one), 2) if one else 0.0)
+        controls = list(self.control.outcomes.values())
+        whole = [outcome.seconds for outcome in controls if outcome.seconds and not outcome.failed]
+        whole = whole or [outcome.seconds for outcome in outcomes if not outcome.failed]
+        whole = whole or [outcome.seconds for outcome in outcomes]
+        return Cost(len(outcomes), round(seconds, 1), round(seconds / statistics.median(whole), 2) if whole else 0.0)
 
 
 def _key(prescription: Prescription) -> str:

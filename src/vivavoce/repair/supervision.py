@@ -81,6 +81,7 @@ class _Running:
         self.limit = limit
         self.killed: tuple[str, str] | None = None  # how and why it was ended from outside
         self.read_to = 0
+        self.last: tuple[int, Reading] | None = None
         self.began = time.monotonic()
         self.process = self._start(path)
 
@@ -116,6 +117,7 @@ class _Running:
             self.killed = ("too slow", f"killed after {self.limit:.0f} s")
         elif self.judge is not None:
             for step, reading in self._readings():
+                self.last = (step, reading)
                 if self.judge(step, reading):
                     self.killed = ("stopped early", f"among the worse half at step {step}")
                     return
@@ -172,6 +174,10 @@ def _outcome(running: _Running, keep: Path | None) -> Outcome:
         device_memory=facts["device_memory"],
     )
     store = _store(facts, scratch)
+    if running.killed and running.last is not None:  # it had no time to record its end
+        step, reading = running.last
+        outcome = replace(outcome, steps=step, **with_reading(reading))
+        store = None
     if store is None:
         return outcome
     output = (scratch / process.OUTPUT).read_text(encoding="utf-8", errors="replace")
