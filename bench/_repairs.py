@@ -131,7 +131,7 @@ def _repair(variant: Variant, strategy: str, workers: int) -> tuple[dict[str, An
     from vivavoce.repair.repair import Options, Repair
     from vivavoce.repair.specification import Program as Script
 
-    os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}
+    os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": _import_path()}
     folder = variant.write().parent.resolve()
     metric = variant.program.metric
     options = Options(
@@ -150,6 +150,11 @@ def _repair(variant: Variant, strategy: str, workers: int) -> tuple[dict[str, An
     (FOLDER / f"{variant.digest}-{strategy}-document.json").write_text(json.dumps(found, indent=1))
     found["texts"] = {str(file): text for file, text in result.texts.items()}
     return found, ""
+
+
+def _import_path() -> str:
+    """What the trials' processes import from: where we do, so that they find the other strategies' plans."""
+    return os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def _trials(variant: Variant, strategy: str) -> int:
