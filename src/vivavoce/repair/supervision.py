@@ -28,7 +28,7 @@ ERRORS = "errors.txt"
 POLL_SECONDS = 0.05  # how often a running trial is looked at
 GRACE_SECONDS = 5.0  # from SIGTERM to SIGKILL
 TAIL = 2000  # characters of the script's standard error that are looked at for a reason
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+THREADS = "OMP_NUM_THREADS"  # PyTorch takes its number of threads from it
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 Judge = Callable[[int, Reading], bool]  # (step, reading so far) -> whether to stop
@@ -151,7 +151,7 @@ def _environment(specification: Specification, copy: workspace.Workspace) -> dic
     """The user's environment, with as many threads as this trial may use and imports from the working folder."""
     environment = {key: value for key, value in os.environ.items() if key not in TORCHRUN}
     environment.setdefault("PYTHONHASHSEED", "0")
-    environment |= {name: environment.get(name, str(specification.threads)) for name in THREADS}
+    environment.setdefault(THREADS, str(specification.threads))
     if "PYTHONPATH" in environment:
         entries = environment["PYTHONPATH"].split(os.pathsep)
         environment["PYTHONPATH"] = os.pathsep.join(moved(entry, copy.places) for entry in entries)
