@@ -22,8 +22,8 @@ class Yardstick:
     because: str = ""
 
     def measures(self, original: Outcome, other: Reading | Outcome) -> bool:
-        """Whether a level of `other` can be held against the original's."""
-        return self.name not in OF_THE_LOSS or original.kind.comparable(other.kind)
+        """Whether a level of `other` can be held against the original's; an original that failed has none."""
+        return self.name not in OF_THE_LOSS or original.failed or original.kind.comparable(other.kind)
 
 
 class NoYardstickError(Exception):
@@ -44,9 +44,10 @@ def choose(original: Outcome, arms: Iterable[Outcome], metric: str | None, bette
             "two networks play against each other here: their losses do not say which run is better. "
             "Name a number that the script prints: --metric NAME --better higher|lower"
         )
-    same = all(original.kind.comparable(run.kind) for run in runs if run.levels and original.levels)
+    ended = [run for run in runs if not run.failed] or runs
+    same = all(ended[0].kind.comparable(run.kind) for run in ended)
     names = OF_THE_LOSS if same else OF_ANY_LOSS
-    name = _first(names, runs)
+    name = next((name for name in names if ended and all(name in run.levels for run in ended)), None)
     if name is None:
         raise NoYardstickError(_nothing_common(same))
     because = "" if same else "a remedy changes what the loss is"
@@ -60,12 +61,6 @@ def _of_metric(metric: str, better: Better, runs: Sequence[Outcome]) -> Yardstic
             f"no run printed a number called {metric!r}; expected a line with `{metric} 0.5`, `{metric}: 0.5` or `{metric}=0.5`"
         )
     return Yardstick(name, better)
-
-
-def _first(names: Iterable[str], runs: Sequence[Outcome]) -> str | None:
-    """The first that every run has which got to its end; the first that any has where none did."""
-    ended = [run for run in runs if not run.failed] or runs
-    return next((name for name in names if ended and all(name in run.levels for run in ended)), None)
 
 
 def _nothing_common(same: bool) -> str:
