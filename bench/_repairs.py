@@ -128,7 +128,8 @@ def _repair(variant: Variant, strategy: str, workers: int) -> tuple[dict[str, An
     from vivavoce.repair.document import document
     from vivavoce.repair.errors import RepairError
     from vivavoce.repair.local import LocalEngine
-    from vivavoce.repair.repair import Options, Repair
+    from vivavoce.repair.options import Options
+    from vivavoce.repair.repair import Repair
     from vivavoce.repair.specification import Program as Script
 
     os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": _import_path()}

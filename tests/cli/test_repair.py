@@ -106,6 +106,8 @@ def test_a_recorded_run_is_repaired_and_the_patch_written(folder: Path) -> None:
     assert "+    optimizer.zero_grad()" in result.stdout
     text = (folder / "train.py").read_text()
     assert text.replace("    optimizer.zero_grad()\n", "") == SICK
+    (kept,) = (folder / ".viva" / "repairs").glob("*.patch")
+    assert kept.read_text() == result.stdout
     data = json.loads((folder / "repair.json").read_text())
     assert data["repair"] == "repaired"
     assert data["patch"] == result.stdout

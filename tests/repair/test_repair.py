@@ -15,8 +15,9 @@ from vivavoce.repair import document, page, patch, text
 from vivavoce.repair.engine import Engine
 from vivavoce.repair.errors import RepairError
 from vivavoce.repair.local import LocalEngine
+from vivavoce.repair.options import Listener, Options
 from vivavoce.repair.outcome import Outcome
-from vivavoce.repair.repair import Listener, Options, Repair
+from vivavoce.repair.repair import Repair
 from vivavoce.repair.result import Result
 
 
@@ -191,3 +192,14 @@ def test_control_c_ends_a_repair_with_what_is_known(tmp_path: Path) -> None:
     assert result.verdict == "interrupted"
     assert "Control-C" in result.reason
     assert sum(len(arm.outcomes) for arm in result.arms) == 2
+
+
+def test_prove_runs_every_arm_with_every_seed_and_a_random_search_at_the_same_cost(tmp_path: Path) -> None:
+    result = repair(tmp_path / "p", SICK, prove=True, trials=2)
+    assert result.verdict == "repaired"
+    kinds = {kind: [arm for arm in result.arms if arm.kind == kind] for kind in ("remedy", "random")}
+    assert [sorted(arm.outcomes) for arm in kinds["remedy"]] == [[0, 1, 2], [0, 1, 2]]
+    searched = sum(len(arm.outcomes) for arm in kinds["random"])
+    spent = sum(len(arm.outcomes) for arm in result.arms if arm.kind in ("remedy", "patched"))
+    assert 1 <= searched <= spent
+    assert {arm.name for arm in kinds["remedy"]} <= set(result.effects)

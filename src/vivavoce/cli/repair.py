@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shlex
 import stat
 import sys
 import tempfile
@@ -16,19 +17,21 @@ import click
 
 from vivavoce.cli.report import is_earlier_report
 from vivavoce.cli.stores import directory_option, find, runs_folder
+from vivavoce.report.words import short_path
 from vivavoce.targets import TargetError, find_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vivavoce.repair.engine import Engine
-    from vivavoce.repair.repair import Listener, Options
+    from vivavoce.repair.options import Listener, Options
     from vivavoce.repair.result import Result
     from vivavoce.repair.specification import Program
 
 EXIT_FAILED = 1  # the script cannot be tried
 EXIT_SICK = 3  # something is wrong, and no patch was proved
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
+FOLDER = "repairs"  # below the folder of the runs: where patch, page and JSON are kept
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 TORCHRUN = ("TORCHELASTIC_RUN_ID", "LOCAL_RANK")
 JSON_MARK, PATCH_MARK = '"repair":', "--- a/"  # how files of ours begin
@@ -99,7 +102,8 @@ def command(context: click.Context, /, words: tuple[str, ...], module: bool, **g
 def _repair(program: Program, recorded: Path | None, folder: Path, limit: float | None, given: dict[str, Any]) -> int:
     from vivavoce.record.errors import StoreError
     from vivavoce.repair.errors import RepairError
-    from vivavoce.repair.repair import Options, Repair
+    from vivavoce.repair.options import Options
+    from vivavoce.repair.repair import Repair
 
     options: Options = Options(
         given["trials"], given["seeds"], given["steps"], limit, given["metric"], given["better"], given["prove"]
@@ -108,7 +112,7 @@ def _repair(program: Program, recorded: Path | None, folder: Path, limit: float 
         with _bars() as listener:
             engine = _engine(given)
             result = Repair(program, engine, options, folder, listener).run(recorded)
-        return _deliver(result, given)
+        return _deliver(result, given, folder)
     except (RepairError, StoreError) as error:
         click.echo(f"viva ▸ {error}", err=True)
         return EXIT_FAILED
@@ -248,11 +252,12 @@ def _begins_with(file: Path, mark: str) -> bool:
 # what is handed back ---------------------------------------------------------------------------------------------------
 
 
-def _deliver(result: Result, given: dict[str, Any]) -> int:
+def _deliver(result: Result, given: dict[str, Any], folder: Path) -> int:
     """Print and write the result; the exit code."""
     from vivavoce.repair import document, page, patch, text
 
-    commands = _next(result, given)
+    kept = _keep(result, folder)
+    commands = _next(result, given, kept)
     text.write(result, sys.stderr, commands)
     sys.stderr.flush()
     if result.patch:
@@ -276,16 +281,34 @@ def _exit_code(result: Result) -> int:
     return EXIT_INTERRUPTED if result.verdict == "interrupted" else EXIT_SICK
 
 
-def _next(result: Result, given: dict[str, Any]) -> list[str]:
+def _keep(result: Result, folder: Path) -> Path | None:
+    """Keep patch, page and JSON beside the runs, so that nothing has to be run again; the patch's file, if there is one."""
+    from vivavoce.repair import document, page
+
+    name = Path(result.store).stem if result.store else "repair"
+    files = folder / FOLDER
+    try:
+        files.mkdir(parents=True, exist_ok=True)
+        for suffix, write in ((".json", document.write), (".html", page.write)):
+            with (files / f"{name}{suffix}").open("w", encoding="utf-8") as stream:
+                write(result, stream)
+        if result.patch:
+            (files / f"{name}.patch").write_text(result.patch, encoding="utf-8", newline="")
+            return files / f"{name}.patch"
+    except OSError as error:
+        click.echo(f"viva ▸ not kept: {error.filename}: {error.strerror or error}", err=True)
+    return None
+
+
+def _next(result: Result, given: dict[str, Any], kept: Path | None) -> list[str]:
     """What to type next."""
     commands = []
-    if result.verdict == "repaired" and not given["write"]:
-        if given["patch"]:
-            here = Path.cwd().resolve() == result.base.resolve()
-            prefix = "" if here else f"-C {result.base} "
-            commands.append(f"git {prefix}apply {Path(given['patch']).absolute() if prefix else given['patch']}")
+    file = Path(given["patch"]) if given["patch"] else kept
+    if result.verdict == "repaired" and not given["write"] and file is not None:
+        if Path.cwd().resolve() == result.base.resolve():
+            commands.append(f"git apply {shlex.quote(short_path(str(file)))}")
         else:
-            commands.append(f"viva repair --apply {result.command}")
+            commands.append(f"git -C {shlex.quote(str(result.base))} apply {shlex.quote(str(file.absolute()))}")
     if result.store:
         commands.append(f"viva report {Path(result.store).stem}")
     return commands
@@ -306,8 +329,8 @@ def _write(file: Path, write: Any) -> None:
 @contextmanager
 def _bars() -> Iterator[Listener]:
     """Bars on standard error where that is a terminal, else a line a run."""
+    from vivavoce.repair.options import Listener
     from vivavoce.repair.outcome import Outcome
-    from vivavoce.repair.repair import Listener
 
     class Lines(Listener):
         def ended(self, outcome: Outcome) -> None:

@@ -83,9 +83,12 @@ class Fence:
         return path == self.scratch or path.startswith(self.scratch + os.sep)
 
     def _is_free(self, real: str) -> bool:
-        if any(_below(real, root) for root in self.roots):
+        rooted = [root for root in self.roots if _below(real, root)]
+        if real.startswith(self._hidden) and not any(root.startswith(self._hidden) for root in rooted):
+            return True  # a cache, also where the home folder itself is a root
+        if rooted:
             return False
-        if real.startswith(self._hidden) or f"{os.sep}__pycache__{os.sep}" in real:
+        if f"{os.sep}__pycache__{os.sep}" in real:
             return True
         return any(_below(real, folder) for folder in self._free)
 

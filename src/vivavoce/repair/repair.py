@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,76 +14,29 @@ from vivavoce.examine.verdict import examine
 from vivavoce.record.run import Run
 from vivavoce.record.store import open_run
 from vivavoce.remedy.remedy import Edit, Prescription, Words
-from vivavoce.repair import patch, yardstick
+from vivavoce.repair import choice, patch, yardstick
 from vivavoce.repair.arm import Arm, original, widely
-from vivavoce.repair.comparison import FEWEST_SEEDS, SMALLEST, Effect, effect, effects, worst_first
+from vivavoce.repair.comparison import Effect, effect, effects
 from vivavoce.repair.engine import Engine, Job, cores
 from vivavoce.repair.errors import RepairError
+from vivavoce.repair.options import Listener, Options
 from vivavoce.repair.outcome import Outcome
 from vivavoce.repair.race import FEWEST_ARMS, Race, reading_interval
-from vivavoce.repair.reading import Better
-from vivavoce.repair.result import Cost, Result, Verdict
+from vivavoce.repair.result import Result, Verdict, cost_of
 from vivavoce.repair.search import draws
-from vivavoce.repair.specification import CATALOGUE, Budget, Program, Specification
+from vivavoce.repair.specification import Budget, Program, Specification
 from vivavoce.repair.supervision import conduct
 from vivavoce.repair.yardstick import NoYardstickError, Yardstick
 
 MOST_ROUNDS = 3  # remedies on top of each other
 MOST_PATCHES = 3  # candidates of a round that are written and run
 ENOUGH = 3  # arms tried after which the first cure ends the search of a round
-NEAR = 0.05  # of the best gain: among arms this near to the best, the first in the plan is taken
 SLOWER = 5.0  # times the original run: a trial that takes longer is killed
 SHORTEST_LIMIT = 60.0  # seconds: of a short run most is the start of the process
-
-# Findings with one certain cure: the first arm after which nothing is found ends the search.
-CERTAIN = frozenset(
-    {
-        "gradients-not-zeroed",
-        "parameters-not-optimized",
-        "loss-output-mismatch",
-        "target-broadcast",
-        "unshuffled-data",
-        "clip-after-step",
-        "no-gradient",
-        "optimizer-crosstalk",
-        "train-eval-mismatch",
-        "symmetric-weights",
-        "output-range",
-    }
-)
-
 
 ALTERING = frozenset(
     {"class-weights", "label-smoothing"}
 )  # remedies after which a loss cannot be held against the original's
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a repair is done. `time` in seconds for all of it; `steps` for each run; `metric` a printed number's name."""
-
-    trials: int = 8
-    seeds: int = FEWEST_SEEDS
-    steps: int | None = None
-    time: float | None = None
-    metric: str | None = None
-    better: Better = "lower"
-    prove: bool = False
-    catalogue: str = CATALOGUE
-
-    def __post_init__(self) -> None:
-        if self.seeds < FEWEST_SEEDS:
-            raise RepairError(f"{self.seeds} seeds are too few to tell a repair from luck; {FEWEST_SEEDS} are needed")
-
-
-class Listener:
-    """Is told how a repair goes on."""
-
-    def phase(self, title: str, jobs: int) -> None:
-        """A phase of so many runs begins."""
-
-    def ended(self, outcome: Outcome) -> None:
-        """A run has ended."""
 
 
 class TimeIsUpError(Exception):
@@ -279,8 +229,8 @@ class Repair:
         """A cure was found, and the finding has a certain one or enough was tried."""
         if self.options.prove:
             return False
-        cured = any(_cured(arm) for arm in tried)
-        return cured and (findings[0].slug in CERTAIN or len(tried) >= ENOUGH)
+        cured = any(choice.cured(arm) for arm in tried)
+        return cured and (findings[0].slug in choice.CERTAIN or len(tried) >= ENOUGH)
 
     def _conduct(self, runs: Sequence[tuple[Arm, int]], race: Race | None = None) -> None:
         """Run arms with seeds, at the same time as far as the engine can."""
@@ -339,18 +289,7 @@ class Repair:
         return self.yardstick
 
     def _ranked(self, arms: Iterable[Arm], base: Arm) -> list[Arm]:
-        """The arms that are better than the base with the original seeds, best first; near ones in the order of the plan."""
-        measure = self._measure()
-        level = _level(base, measure)
-        better = [arm for arm in arms if _beats(_level(arm, measure), level, measure.better)]
-        ordered = sorted(better, key=lambda arm: worst_first(_level(arm, measure), measure.better), reverse=True)
-        if not ordered:
-            return []
-        best = _level(ordered[0], measure)
-        scale = abs(best - level) if math.isfinite(level) else abs(best)
-        near = [arm for arm in better if abs(_level(arm, measure) - best) <= NEAR * scale]
-        near.sort(key=lambda arm: not _cured(arm))
-        return [*near, *(arm for arm in ordered if arm not in near)]
+        return choice.ranked(arms, base, self._measure())
 
     def _first_patched(self, ranked: Sequence[Arm], base: Arm, texts: Mapping[Path, str]) -> Arm | None:
         """The first of the ranked arms whose edit, run plainly, is better than the base."""
@@ -369,7 +308,7 @@ class Repair:
             self.listener.phase("the patched script", 1)
             self._observe(patched, self.scratch)
             measure = self._measure()
-            if _beats(_level(patched, measure), _level(base, measure), measure.better):
+            if choice.beats(choice.level(patched, measure), choice.level(base, measure), measure.better):
                 return patched
             written += 1
             if written >= MOST_PATCHES:
@@ -390,16 +329,30 @@ class Repair:
         """Run the patched script with the other seeds; the last candidate first, then those with fewer remedies."""
         if self.options.prove:
             self._fill()
-        for patched in reversed(candidates):
+        for patched in (*reversed(candidates), *self._second_choice(candidates)):
             self._all_seeds([patched], "proof of the patch")
             proof = self._proof(patched)
             if proof is not None and proof.proved:
                 return self._result("repaired", self._proved_by(patched), patched, proof)
         return self._by_hand() or self._result("no-remedy", self._why_not(candidates, findings))
 
+    def _second_choice(self, candidates: Sequence[Arm]) -> Iterator[Arm]:
+        """Where the best was not proved with the other seeds: the next best remedy of the first round, written and run."""
+        written = {arm.reproduces for arm in candidates}
+        rest = [arm for arm in self._single() if arm.name not in written and arm.words is None]
+        patched = (
+            self._first_patched(self._ranked(rest, self.control), self.control, self.sources) if candidates else None
+        )
+        if patched is not None:
+            yield patched
+
+    def _single(self) -> list[Arm]:
+        """The remedies that were tried on the script as it is."""
+        return [arm for arm in self.arms if arm.kind == "remedy" and not arm.overrides]
+
     def _fill(self) -> None:
         """For --prove: every arm with every seed, and random search over the same knobs at the same cost."""
-        remedies = [arm for arm in self.arms if arm.kind == "remedy" and not _hopeless(arm)]
+        remedies = [arm for arm in self.arms if arm.kind == "remedy" and not choice.hopeless(arm)]
         self._all_seeds(remedies, "every arm with every seed")
         spent = sum(len(arm.outcomes) for arm in self.arms if arm.kind in ("remedy", "patched"))
         if self.store is None:
@@ -430,7 +383,7 @@ class Repair:
 
     def _by_hand(self) -> Result | None:
         """The best remedy that helps but cannot be written, with its evidence; None where there is none."""
-        arms = [arm for arm in self.arms if arm.kind == "remedy" and arm.words is not None and not arm.overrides]
+        arms = [arm for arm in self._single() if arm.words is not None]
         for arm in self._ranked(arms, self.control)[:1]:
             self._all_seeds([arm], "evidence for a remedy that cannot be written")
             proof = self._proof(arm)
@@ -470,7 +423,7 @@ class Repair:
             self.sources,
             texts if verdict == "repaired" else {},
             base,
-            self._cost(),
+            cost_of(self.arms),
             self.prescribed,
             self.options.seeds,
             self.engine.name,
@@ -493,43 +446,6 @@ class Repair:
         first = self.control.tried
         return first is not None and all(measure.measures(first, outcome) for outcome in arm.outcomes.values())
 
-    def _cost(self) -> Cost:
-        outcomes = [outcome for arm in self.arms for outcome in arm.outcomes.values() if outcome.seconds]
-        seconds = sum(outcome.seconds for outcome in outcomes)
-        controls = list(self.control.outcomes.values())
-        whole = [outcome.seconds for outcome in controls if outcome.seconds and not outcome.failed]
-        whole = whole or [outcome.seconds for outcome in outcomes if not outcome.failed]
-        whole = whole or [outcome.seconds for outcome in outcomes]
-        return Cost(len(outcomes), round(seconds, 1), round(seconds / statistics.median(whole), 2) if whole else 0.0)
-
 
 def _key(prescription: Prescription) -> str:
     return repr((prescription.remedy, prescription.title, sorted(prescription.numbers.items())))
-
-
-def _level(arm: Arm, measure: Yardstick) -> float:
-    outcome = arm.tried
-    return math.nan if outcome is None else outcome.level(measure.name)
-
-
-def _beats(level: float, other: float, better: Better) -> bool:
-    """Better than the other by more than a trifle; what is not finite is beaten by all that is."""
-    if not math.isfinite(level):
-        return False
-    if not math.isfinite(other):
-        return True
-    gain = level - other if better == "higher" else other - level
-    return gain > SMALLEST * abs(other)
-
-
-def _cured(arm: Arm) -> bool:
-    """Nothing is found any more. A wiring fault that is treated at run time is still seen by the taps, which sit outside of the cure."""
-    treated = {prescription.finding for prescription in arm.prescriptions} & CERTAIN
-    outcome = arm.tried
-    if outcome is None or outcome.failed or not outcome.trained:
-        return False
-    return not {found.slug for found in outcome.grave} - treated
-
-
-def _hopeless(arm: Arm) -> bool:
-    return arm.tried is None or arm.tried.failed

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -31,6 +32,17 @@ class Cost:
     runs: int
     seconds: float
     multiple: float
+
+
+def cost_of(arms: Sequence[Arm]) -> Cost:
+    """The cost of all runs of these arms, the control first; one run is one that got to its end, of the control if there is one."""
+    outcomes = [outcome for arm in arms for outcome in arm.outcomes.values() if outcome.seconds]
+    controls = [outcome for outcome in arms[0].outcomes.values() if outcome.seconds]
+    whole = [outcome.seconds for outcome in controls if not outcome.failed]
+    whole = whole or [outcome.seconds for outcome in outcomes if not outcome.failed]
+    whole = whole or [outcome.seconds for outcome in outcomes]
+    seconds = sum(outcome.seconds for outcome in outcomes)
+    return Cost(len(outcomes), round(seconds, 1), round(seconds / statistics.median(whole), 2) if whole else 0.0)
 
 
 @dataclass

@@ -122,6 +122,9 @@ def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
 
 
 def _is_linked(entry: os.DirEntry[str]) -> bool:
+    """Folders that no training writes to, and the caches of the home folder where that is a root."""
+    if entry.name.startswith(".") and os.path.dirname(entry.path) == str(Path.home()):
+        return True
     return entry.name in LINKED or os.path.exists(os.path.join(entry.path, "pyvenv.cfg"))
 
 
