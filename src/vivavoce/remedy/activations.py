@@ -94,7 +94,7 @@ def is_output(source: Source, use: Use) -> bool:
         )
     if isinstance(around, cst.Element):
         row = source.parent(around)
-        return isinstance(row, (cst.List, cst.Tuple)) and row.elements[-1] is around and not _in_loop(source, row)
+        return isinstance(row, (cst.List, cst.Tuple)) and row.elements[-1] is around and not _goes_on(source, row)
     return False
 
 
@@ -104,10 +104,25 @@ def _is_inside_another(source: Source, call: cst.Call) -> bool:
     return isinstance(outer, cst.Call) and source.is_torch(outer.func, "Sequential") and outer.args[-1] is not above
 
 
-def _in_loop(source: Source, node: cst.CSTNode) -> bool:
-    return source.around(node, cst.For, cst.CompFor, cst.ListComp, cst.GeneratorExp, cst.FunctionDef) is not None and (
-        source.around(node, cst.For) is not None or source.around(node, cst.ListComp, cst.GeneratorExp) is not None
-    )
+def _goes_on(source: Source, row: cst.BaseExpression) -> bool:
+    """Whether more is added behind a list of layers: it stands in a loop, or its variable grows later."""
+    if source.around(row, cst.For) is not None or source.around(row, cst.ListComp, cst.GeneratorExp) is not None:
+        return True
+    statement = source.statement(row)
+    if isinstance(statement, cst.Assign):
+        name = source.code(statement.targets[0].target)
+    elif isinstance(statement, cst.AugAssign):
+        name = source.code(statement.target)
+    else:
+        return False
+    end = source.span(row)[1]
+    grows = [source.code(node.target) for node in source.all(cst.AugAssign) if source.span(node)[0] > end]
+    grows += [
+        source.code(call.func.value)
+        for call in source.methods("append", "extend")
+        if isinstance(call.func, cst.Attribute) and source.span(call)[0] > end
+    ]
+    return name in grows
 
 
 def gates(source: Source, use: Use) -> bool:

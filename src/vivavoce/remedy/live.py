@@ -84,7 +84,7 @@ class Places:
 
 def evaluate(frame: FrameType, expression: str) -> Any:
     """The value of an expression in the user's frame."""
-    return eval(expression, frame.f_globals, local_variables(frame))
+    return eval(expression, {**frame.f_globals, **local_variables(frame)})  # one scope, which comprehensions see too
 
 
 # optimizers -----------------------------------------------------------------------------------------------------------

@@ -124,7 +124,7 @@ def class_counts(run: Run, loss: Loss) -> list[float]:
     """How many targets of each class were seen in the sampled batches; empty where none were counted."""
     for track in run.tracks("target_classes"):
         if track.owner == ("loss", loss.id) and len(track):
-            return [float(value) for value in (track.mean * track.counts).sum(axis=0)]
+            return [float(value) for value in (track.mean * track.counts[:, None]).sum(axis=0)]
     return []
 
 

@@ -81,6 +81,8 @@ def given_to(source: Source, where: Mapping[str, Any]) -> str:
     wanted = _trained(source, call, where)
     if _same(held, wanted) and not _has_groups(given):
         new = f"{held[0]}.parameters()" if len(held) == 1 else _collected(held)
+    elif _has_groups(given) and wanted is None and len(held) == 1:
+        new = _with_group(source, given, held[0])
     elif wanted is None:
         raise CannotEditError("the model that is trained has no name where the optimizer is made")
     elif _has_groups(given):
@@ -143,8 +145,19 @@ def _has_groups(given: cst.BaseExpression) -> bool:
 
 
 def _with_group(source: Source, given: cst.BaseExpression, model: str) -> str:
+    """The groups, and one more for what none of them holds."""
     code = source.code(given)
-    return f'{code[:-1].rstrip().rstrip(",")}, {{"params": {model}.parameters()}}]'
+    parts = [
+        source.code(call.func.value)
+        for call in source.all(cst.Call, given)
+        if isinstance(call.func, cst.Attribute) and call.func.attr.value == "parameters"
+    ]
+    own = [part for part in parts if part == model or part.startswith((f"{model}.", f"{model}["))]
+    rest = f"{model}.parameters()"
+    if own:
+        modules = f"({', '.join(own)},)" if len(own) == 1 else f"({', '.join(own)})"
+        rest = f"[p for p in {rest} if all(p is not q for part in {modules} for q in part.parameters())]"
+    return f'{code[:-1].rstrip().rstrip(",")}, {{"params": {rest}}}]'
 
 
 def _collected(models: list[str]) -> str:
