@@ -87,10 +87,14 @@ class Repair:
             verdict = examine(run)
             return self._result("healthy", f"{verdict.reason} Nothing was tried, the script stays as it is.")
         self.sources = patch.sources_of(self.program, run)
+        self._fit()
+        return self._prove(self._rounds(run, findings), findings)
+
+    def _fit(self) -> None:
+        """Let the engine know what a run needs."""
         first = self.control.tried
         if first is not None:
             self.engine.fit(first.memory, first.device_memory)
-        return self._prove(self._rounds(run, findings), findings)
 
     # diagnosis -----------------------------------------------------------------------------------------------------
 
@@ -166,6 +170,7 @@ class Repair:
         if 0 not in self.control.outcomes:  # a recorded run was the starting point
             self._conduct(controls[:1])
             self._check_control()
+            self._fit()
             controls = controls[1:]
         race = self._race(arms, base)
         while arms:

@@ -189,7 +189,8 @@ def next_commands(report: Report, run: str | None = None) -> list[str]:
     argument = f" {shlex.quote(plain(run))}" if run else ""
     if report["verdict"] == "no-training":
         return ["viva run --help"]
-    commands = [f"viva report{argument} --format html"]
+    commands = [f"viva repair {plain(report['run']['command'])}"] if finding and report["run"]["script"] else []
+    commands.append(f"viva report{argument} --format html")
     commands.append(f"viva explain {plain(finding['slug'])}" if finding else "viva runs")
     return commands
 
