@@ -52,7 +52,9 @@ class Trial:
         self.began = time.monotonic()
         self.ended = "finished"
         self.message = ""
-        self.lost = 0
+        self.lost = 0  # steps in a row without a finite loss
+        self.step = 0
+        self.counts: dict[int, int] = {}  # steps of each optimizer, by its id
         self.progress: TextIO | None = None
 
     def run(self) -> None:
@@ -86,8 +88,8 @@ class Trial:
         settings = Settings(directory=self.folder / STORES, quiet=True, live=False)
         self.session = Session(settings, command=self.specification.program.words)
         self.session.install()
-        for name in ("end_step", "end_light_step"):
-            setattr(self.session, name, self._with_budget(getattr(self.session, name)))
+        torch.optim.optimizer.register_optimizer_step_post_hook(self._stepped)
+        self.session.end_step = self._by_hand(self.session.end_step)  # type: ignore[method-assign]
 
     def _apply(self) -> None:
         from vivavoce.remedy.remedy import RemedyError
@@ -102,19 +104,30 @@ class Trial:
                 self._refuse(f"{prescription.title} cannot be tried here: {error}")
                 raise SystemExit(REFUSED) from None
 
-    def _with_budget(self, end: Callable[..., None]) -> Callable[..., None]:
+    def _stepped(self, optimizer: Any, *_: Any) -> None:
+        """An optimizer has stepped. Where several take turns, the one that steps most often counts."""
+        self.counts[id(optimizer)] = count = self.counts.get(id(optimizer), 0) + 1
+        if count > self.step:
+            self.step = count
+            self._after_step(count)
+
+    def _by_hand(self, end: Callable[..., None]) -> Callable[..., None]:
+        """A script that changes its weights by hand has steps too, which the session tells."""
+
         def end_step(*args: Any) -> None:
             end(*args)
-            self._after_step()
+            if not self.counts and self.session is not None and self.session.step > self.step:
+                self.step = self.session.step
+                self._after_step(self.step)
 
         return end_step
 
-    def _after_step(self) -> None:
+    def _after_step(self, step: int) -> None:
         """Stop where the budget is spent or nothing is to be hoped for; report where it is due."""
         session, budget = self.session, self.specification.budget
         if session is None or os.getpid() != session.pid:
             return
-        step, every = session.step, self.specification.report_every
+        every = self.specification.report_every
         loss = session.latest.loss
         self.lost = self.lost + 1 if loss is not None and not math.isfinite(loss) else 0
         if self.lost >= LOST_STEPS:
@@ -132,7 +145,10 @@ class Trial:
 
         if self.progress is None or self.session is None:
             return
-        reading = read(Run(self.session.recorder.source()), altered=self.specification.altered)
+        try:
+            reading = read(Run(self.session.recorder.source()), altered=self.specification.altered)
+        except Exception:  # a fault of ours: the trial goes on unjudged
+            return
         self.progress.write(json.dumps({"step": step, "reading": reading.to_json()}) + "\n")
         self.progress.flush()
 
