@@ -25,7 +25,8 @@ HEAD = """# The command line
 | 0 | any other command that did what was asked |
 | 1 | an error that is not the command line's, such as a file that cannot be written |
 | 2 | a command line that makes no sense; the message says what was expected |
-| 3 | `--fail-on` met a finding of its level, `--stop-on` ended the run, or `--preflight` found something critical |
+| 3 | `--fail-on` met a finding of its level, `--stop-on` ended the run, or `--preflight` found something critical; `viva repair` found something wrong and proved no patch |
+| 130 | `viva repair` was interrupted, by Control-C or its `--time` |
 
 The script's standard output is never written to: the status line and the verdict go to standard error. `viva report`
 and the other commands write to standard output, their messages to standard error.

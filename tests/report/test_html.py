@@ -121,6 +121,7 @@ def test_the_page_has_verdict_evidence_remedies_and_the_run(page):
         "1.02 per step",
         "clip_grad_norm_(parameters, 0.9)",
         "finite, deviation 0.99",
+        "viva repair train.py --length 100",
         "viva explain exploding-gradients",
         "It stopped while improving",
         "train.py --length 100",

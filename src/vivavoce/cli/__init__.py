@@ -16,6 +16,10 @@ from vivavoce._version import __version__
 
 VERBS: dict[str, tuple[str, str]] = {  # verb: its module, and what it does in a line
     "run": ("vivavoce.cli.run", "Run a training script and say what is wrong with the training."),
+    "repair": (
+        "vivavoce.cli.repair",
+        "Try the remedies of what is wrong, and hand back a patch that was proved to work.",
+    ),
     "report": ("vivavoce.cli.report", "Print the report of a recorded run."),
     "runs": ("vivavoce.cli.runs", "List the recorded runs."),
     "compare": ("vivavoce.cli.compare", "Compare two recorded runs."),

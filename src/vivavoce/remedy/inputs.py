@@ -1,0 +1,134 @@
+"""normalise-input and clean-input: inputs of a usual size, and finite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import libcst as cst
+
+from vivavoce.examine.finding import Finding
+from vivavoce.record.run import Run
+from vivavoce.remedy import loaders
+from vivavoce.remedy.changes import CannotEditError, Changes, open_source
+from vivavoce.remedy.optimizers import optimizers_of, place
+from vivavoce.remedy.remedy import Edit, Prescription, Remedy, RemedyError, Words
+from vivavoce.remedy.snippet import Snippet, run_lines
+from vivavoce.remedy.source import Source
+
+
+class NormaliseInput(Snippet):
+    """Mean 0 and deviation 1 by feature (by channel for images), in a hook before the model's forward."""
+
+    name = "normalise-input"
+    treats = ("activation-scale", "saturated-units", "dead-units", "unnormalised-input")
+    rank = 1
+
+    def prescribe(self, run: Run, finding: Finding) -> Iterator[Prescription]:
+        """For the models of the optimizers that step."""
+        for optimizer in optimizers_of(run, finding)[:2]:
+            where = place(optimizer.site, optimizer=optimizer.class_name)
+            title = "normalise the inputs with mean and deviation of the first batch"
+            yield Prescription(self.name, finding.slug, title, {}, where)
+
+    def lines(self, prescription: Prescription, models: list[str], optimizer: str) -> list[str]:
+        """A hook that learns the numbers from the first batch and keeps them."""
+        return [
+            "",
+            "def standardise(module, inputs):  # mean 0 and deviation 1, with the numbers of the first batch",
+            "    x = inputs[0]",
+            "    if not torch.is_tensor(x) or not x.is_floating_point():",
+            "        return inputs",
+            '    if not hasattr(module, "input_mean"):',
+            "        over = [dim for dim in range(x.dim()) if dim != 1] or [0]",
+            "        deviation = x.detach().std(over, keepdim=True)",
+            '        module.register_buffer("input_mean", x.detach().mean(over, keepdim=True), persistent=False)',
+            "        deviation = torch.where(deviation > 0, deviation, torch.ones_like(deviation))",
+            '        module.register_buffer("input_deviation", deviation, persistent=False)',
+            "    return ((x - module.input_mean) / module.input_deviation, *inputs[1:])",
+            "",
+            *[f"{model}.register_forward_pre_hook(standardise)" for model in models],
+        ]
+
+
+class CleanInput(Snippet):
+    """Zeros for NaN and infinite inputs of the model."""
+
+    name = "clean-input"
+    treats = ("bad-input",)
+    rank = 1
+
+    def prescribe(self, run: Run, finding: Finding) -> Iterator[Prescription]:
+        """For the model of the finding's optimizer."""
+        for optimizer in optimizers_of(run, finding)[:1]:
+            where = place(optimizer.site, optimizer=optimizer.class_name)
+            yield Prescription(self.name, finding.slug, "zeros for NaN and infinite inputs", {}, where)
+
+    def lines(self, prescription: Prescription, models: list[str], optimizer: str) -> list[str]:
+        """A hook a model."""
+        clean = "(torch.nan_to_num(inputs[0], posinf=0.0, neginf=0.0), *inputs[1:])"
+        return [f"{model}.register_forward_pre_hook(lambda module, inputs: {clean})" for model in models]
+
+
+class CleanData(Remedy):
+    """Zeros for NaN and infinite values in the data set of the training loader: inputs and targets."""
+
+    name = "clean-data"
+    treats = ("non-finite", "bad-input")
+    rank = 2
+
+    def prescribe(self, run: Run, finding: Finding) -> Iterator[Prescription]:
+        """For loaders of tensors."""
+        for loader in loaders.training(run)[:1]:
+            title = "zeros for NaN and infinite values in the data set"
+            yield Prescription(self.name, finding.slug, title, {}, place(loader.site))
+
+    def apply(self, prescription: Prescription) -> None:
+        """Clean the tensors when the loader is made."""
+        source = Source.read(str(prescription.where.get("file", "")))
+        if source is None:
+            raise RemedyError(f"{prescription.where.get('file')} cannot be read")
+        try:
+            lines = _cleaning(source, prescription.where["line"])[1]
+        except CannotEditError as error:
+            raise RemedyError(str(error)) from None
+        code = compile("\n".join(lines), "<remedy>", "exec")
+        loaders.on_loader(prescription.where, lambda given, frame: run_lines(code, frame))
+
+    def edit(self, prescription: Prescription, sources: Mapping[Path, str]) -> Edit | Words:
+        """A loop before the loader is made."""
+        where = prescription.where
+        try:
+            changes = Changes(source := open_source(sources, where.get("file")))
+            statement, lines = _cleaning(source, where["line"])
+            changes.before(statement, lines)
+            return changes.edit()
+        except CannotEditError as error:
+            return Words("x = torch.nan_to_num(x)", str(error), where.get("file"), where.get("line"))
+
+
+def _cleaning(source: Source, line: int) -> tuple[cst.CSTNode, list[str]]:
+    call = loaders.loader_call(source, line)
+    dataset = tensors_of(source, call)
+    statement = source.statement(call)
+    if statement is None:
+        raise CannotEditError("the loader is not made by a statement")
+    return statement, [
+        f"for tensor in {dataset}.tensors:",
+        "    tensor.nan_to_num_(posinf=0.0, neginf=0.0)",
+    ]
+
+
+def tensors_of(source: Source, call: cst.Call) -> str:
+    """The variable that holds the `TensorDataset` of a loader.
+
+    Raises:
+        CannotEditError: the data set is something else, or has no name.
+    """
+    if not call.args or not isinstance(call.args[0].value, (cst.Name, cst.Attribute)):
+        raise CannotEditError("the data set has no name where the loader is made")
+    name = source.code(call.args[0].value)
+    values = [a.value for a in source.all(cst.Assign) if source.code(a.targets[0].target) == name]
+    if any(isinstance(value, cst.Call) and source.code(value.func).endswith("TensorDataset") for value in values):
+        return name
+    raise CannotEditError("the data set is not seen to be made of tensors")

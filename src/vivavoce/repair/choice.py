@@ -1,0 +1,77 @@
+"""Which arm is taken: what counts as a cure, what as better, and the order of the arms after their first trial."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from vivavoce.repair.arm import Arm
+from vivavoce.repair.comparison import SMALLEST, worst_first
+from vivavoce.repair.reading import Better
+from vivavoce.repair.yardstick import Yardstick
+
+NEAR = 0.05  # of the best gain: among arms this near to the best, the first in the plan is taken
+
+# Findings with one certain cure: the first arm after which nothing is found ends the search.
+CERTAIN = frozenset(
+    {
+        "gradients-not-zeroed",
+        "parameters-not-optimized",
+        "loss-output-mismatch",
+        "target-broadcast",
+        "unshuffled-data",
+        "clip-after-step",
+        "no-gradient",
+        "optimizer-crosstalk",
+        "train-eval-mismatch",
+        "symmetric-weights",
+        "output-range",
+    }
+)
+
+
+def ranked(arms: Iterable[Arm], base: Arm, measure: Yardstick) -> list[Arm]:
+    """The arms that are better than the base with the original seeds, best first.
+
+    Near ones stand in the order of the plan, those that cure before the others.
+    """
+    start = level(base, measure)
+    better = [arm for arm in arms if beats(level(arm, measure), start, measure.better)]
+    ordered = sorted(better, key=lambda arm: worst_first(level(arm, measure), measure.better), reverse=True)
+    if not ordered:
+        return []
+    best = level(ordered[0], measure)
+    scale = abs(best - start) if math.isfinite(start) else abs(best)
+    near = [arm for arm in better if abs(level(arm, measure) - best) <= NEAR * scale]
+    near.sort(key=lambda arm: not cured(arm))
+    return [*near, *(arm for arm in ordered if arm not in near)]
+
+
+def level(arm: Arm, measure: Yardstick) -> float:
+    """The level of an arm with the original seeds; NaN where it has none."""
+    outcome = arm.tried
+    return math.nan if outcome is None else outcome.level(measure.name)
+
+
+def beats(reached: float, other: float, better: Better) -> bool:
+    """Better than the other by more than a trifle; what is not finite is beaten by all that is."""
+    if not math.isfinite(reached):
+        return False
+    if not math.isfinite(other):
+        return True
+    gain = reached - other if better == "higher" else other - reached
+    return gain > SMALLEST * abs(other)
+
+
+def cured(arm: Arm) -> bool:
+    """Nothing is found any more. A wiring fault that is treated at run time is still seen by the taps, which sit outside of the cure."""
+    treated = {prescription.finding for prescription in arm.prescriptions} & CERTAIN
+    outcome = arm.tried
+    if outcome is None or outcome.failed or not outcome.trained:
+        return False
+    return not {found.slug for found in outcome.grave} - treated
+
+
+def hopeless(arm: Arm) -> bool:
+    """It did not get to its end with the original seeds."""
+    return arm.tried is None or arm.tried.failed
