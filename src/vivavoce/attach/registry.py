@@ -6,7 +6,7 @@ import gc
 import inspect
 import sys
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from types import FrameType
 from typing import Any
@@ -80,6 +80,14 @@ class Registry:
         key = self._by_entity[entity.id]
         self._parameters[key] = (self._parameters[key][0], entity)
         self._recorder.entity(entity)
+
+    def pass_on(self, entity_ids: Sequence[int], tensors: Sequence[Tensor]) -> None:
+        """From here on these tensors stand for the parameter entities, in the place of those before."""
+        before = [self._parameters.pop(self._by_entity.get(id, -1), None) for id in entity_ids]
+        for entry, tensor in zip(before, tensors, strict=True):
+            if entry is not None:
+                self._parameters[id(tensor)] = (weakref.ref(tensor), entry[1])
+                self._by_entity[entry[1].id] = id(tensor)
 
     def discover(self, tensors: Iterable[Tensor], frame: FrameType | None, step: int) -> None:
         """Find the root modules that own the tensors, and record everything inside them that is new.
