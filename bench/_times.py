@@ -45,7 +45,10 @@ class Until:
         self.run, self.step = run, step
 
     def meta(self) -> dict[str, Any]:
-        return self.run.meta | {"steps": min(self.step, self.run.steps), "exit_code": None}
+        if self.step >= self.run.steps:
+            return self.run.meta
+        going_on = {key: value for key, value in self.run.meta.items() if key not in ("finished", "exit_code")}
+        return going_on | {"steps": self.step}
 
     def entities(self, cls: type[E]) -> list[E]:
         return self.run._source.entities(cls)

@@ -6,6 +6,7 @@
     python bench/accuracy.py examine --part development         and what, after its detectors were changed?
     python bench/accuracy.py score --part development           is it right?
     python bench/accuracy.py rules --part report                what do published rule sets say of the same runs?
+    python bench/accuracy.py peers --part report --seeds 1 --python peers-env/bin/python     and other people's packages?
     python bench/accuracy.py times --part report                how early does it say so?
     python bench/accuracy.py page                               writes docs/accuracy.md
 
@@ -55,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
     verbs = {"list": list_programs, "check": check, "run": run, "examine": examine, "score": score, "rules": rules,
-             "times": times, "page": page}  # fmt: skip
+             "peers": peers, "times": times, "page": page}  # fmt: skip
     for name, function in verbs.items():
         command = commands.add_parser(name, help=function.__doc__)
         command.set_defaults(command=function)
@@ -68,6 +69,10 @@ def _parser() -> argparse.ArgumentParser:
         if function is run:
             command.add_argument("--resume", action="store_true", help="keep the reports of earlier runs")
             command.add_argument("--warm", action="store_true", help="fork the runs from a process that has PyTorch")
+        if function is peers:
+            command.add_argument(
+                "--python", type=Path, required=True, help="interpreter of an environment with bench/peers.txt"
+            )
         if function is score:
             command.add_argument("--first", action="store_true", help="the reports made when the runs were made")
             command.add_argument("--keep", choices=VIVA, help="keep the verdicts for the page (needs --part report)")
@@ -161,6 +166,24 @@ def rules(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def peers(arguments: argparse.Namespace) -> int:
+    """Runs other people's packages in the programs, and keeps what they say."""
+    import _packages
+
+    said: dict[str, list[_verdicts.Verdict]] = defaultdict(list)
+    for variant, seed, row in _packages.run_all(_jobs(arguments), arguments.python):
+        for name, verdict in _packages.verdicts(variant, seed, row).items() if row else ():
+            said[name].append(verdict)
+        words = row and "; ".join(f"{name}: {', '.join(dict.fromkeys(words))}" for name, words in row["said"].items())
+        print(f"{variant.key:60} {seed} {words}", flush=True)
+    for name, verdicts in said.items():
+        print(f"{name} ({len(verdicts)} runs)")
+        _print_scores(verdicts)
+        if arguments.part == "report":
+            _verdicts.write(f"package {name}", verdicts)
+    return 0
+
+
 def times(arguments: argparse.Namespace) -> int:
     """Examines the stores of earlier runs at many steps, and keeps when each verdict first appeared."""
     known = json.loads(TIMES.read_text()) if TIMES.exists() else {}
@@ -218,8 +241,9 @@ def _correct(verdict: _verdicts.Verdict) -> bool:
 
 
 def _jobs(arguments: argparse.Namespace) -> list[tuple[Variant, int]]:
-    """Healthy twins and the faults known to hurt (or not checked yet), seed by seed, so that one can stop anywhere."""
+    """Healthy twins, and the faults known to hurt (or not checked yet), in a drawn order and seed by seed: one can stop anywhere."""
     chosen = [variant for variant in _variants(arguments) if _hurts(variant)]
+    chosen.sort(key=lambda variant: (variant.fault is not None, variant.digest))  # digests are as good as random
     return [(variant, seed) for seed in range(arguments.seeds) for variant in chosen]
 
 
