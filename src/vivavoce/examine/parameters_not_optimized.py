@@ -40,6 +40,9 @@ class ParametersNotOptimized(Detector):
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Look at models of which nothing is held, then at models held in part."""
         optimizer = main_optimizer(run)
+        if optimizer is not None and _never_steps(run, optimizer):
+            yield _no_step(run, optimizer)
+            return
         trained = [p for p in run.parameters.values() if p.trainable and p.reached and p.model is not None]
         if optimizer is None or not trained:
             return
@@ -54,6 +57,31 @@ class ParametersNotOptimized(Detector):
                 yield _part_missing(run, optimizer, of_model, [p for p in trained if p.model == model])
             else:
                 yield from _other_model(run, optimizer, of_model)
+
+
+def _never_steps(run: Run, optimizer: Optimizer) -> bool:
+    """Gradients are made, by no optimizer's step, and nothing ever moves the weights; nor does the loss fall."""
+    updates, progress = optimizer_track(run, "update_ratio", optimizer), Progress.of(run)
+    if optimizer.class_name or updates is None or len(updates) < FEWEST_ROWS or progress is None or progress.learned:
+        return False
+    known = np.isfinite(updates.mean)
+    return bool(known.any() and (updates.mean[known] == 0).all())
+
+
+def _no_step(run: Run, optimizer: Optimizer) -> Finding:
+    loss = run.main_loss
+    made = "An optimizer was made, but its step() is never called" if _made_and_idle(run) else "No optimizer ever steps"
+    return Finding(
+        slug=ParametersNotOptimized.slug,
+        severity="critical",
+        confidence=0.95 if _made_and_idle(run) else 0.85,
+        question=ParametersNotOptimized.question,
+        title="The weights are never updated",
+        why=f"{made}: backward() was called {run.steps:,} times, and the weights are what they were at the beginning.",
+        where=where(loss.site if loss else None, first_step=1, last_step=run.steps),
+        evidence=(Evidence("largest update ‖Δw‖/‖w‖", 0.0, "", 0.0, "weights compared between backward calls"),),
+        remedies=(Remedy("step", "let the optimizer step", f"optimizer.step()  # after {at(loss.site if loss else None, 'loss.backward()')}"),),
+    )  # fmt: skip
 
 
 def _idle_since(run: Run, optimizer: Optimizer) -> int | None:

@@ -168,6 +168,13 @@ class Node(Entity):
     loss: int | None = None  # the backward site this graph belongs to
     site: Site | None = None
     code: str = ""
+    shape: tuple[int, ...] = ()  # of what it made
+    given: tuple[
+        str, ...
+    ] = ()  # operations that made its inputs with gradients, through reshapes; "AccumulateGrad" of leaves
+    given_shapes: tuple[tuple[int, ...], ...] = ()
+    constants: int = 0  # inputs without a gradient, as far as the operation keeps a place for them
+    dim: int | None = None  # that a softmax works along
 
 
 KINDS: dict[str, type[Entity]] = {
