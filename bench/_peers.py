@@ -18,7 +18,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 SOON = 50  # steps: `vanishing` and `no gradient` are said of the first ones by nature
 OFTEN = 0.02  # share of the steps at which a package that judges each step alone must have warned, for it to count
@@ -42,10 +42,10 @@ class Peer:
 class Traintools(Peer):
     """Gradient health and batches; each step is judged alone, so that what was said at next to no step is dropped."""
 
-    KINDS = {"non-finite values": "bad batch", "nearly constant": "constant batch", "exceeds": "large values",
+    KINDS: ClassVar = {"non-finite values": "bad batch", "nearly constant": "constant batch", "exceeds": "large values",
              "non-finite gradients": "non-finite gradient", "vanished": "vanished gradient", "very large": "large gradient",
              "ratio is high": "update ratio high", "ratio is tiny": "update ratio tiny", "no gradients": "no gradients"}  # fmt: skip
-    ORDER = list(KINDS.values())
+    ORDER: ClassVar = list(KINDS.values())
 
     def __init__(self) -> None:
         from traintools import BatchInspector, GradientHealthMonitor

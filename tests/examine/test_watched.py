@@ -306,3 +306,116 @@ def test_steps_skipped_by_the_scaler(skips, expected):
     )
     found = {finding.slug for finding in vivavoce.examine.examine(run).findings}
     assert ("amp-underflow" in found) == expected
+
+
+# ---- losses written by hand, and loops that miss a call ---------------------------------------------------------------
+
+
+def by_hand(kind, output, y, target):
+    """A loss without torch.nn.functional, right or with the fault that its name says."""
+    rows = torch.arange(len(y))
+    if kind == "broadcast":
+        return (output[:, :1] - target).square().mean()
+    if kind == "regression":
+        return (output[:, 0] - target).square().mean()
+    if kind == "softmax twice":
+        return -output.softmax(1).log_softmax(1)[rows, y].mean()
+    if kind == "softmax over the batch":
+        return -output.softmax(0).log()[rows, y].mean()
+    if kind == "sigmoid twice":
+        p = output[:, 0].sigmoid().sigmoid()
+        return -((target > 0) * p.log() + (target <= 0) * (1 - p).log()).mean()
+    return -output.log_softmax(1)[rows, y].mean()
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("broadcast", "target-broadcast"),
+        ("regression", "healthy"),
+        ("softmax twice", "loss-output-mismatch"),
+        ("softmax over the batch", "loss-output-mismatch"),
+        ("sigmoid twice", "loss-output-mismatch"),
+        ("likelihood", "healthy"),
+    ],
+)
+def test_a_loss_written_by_hand(watched, kind, expected):
+    x = torch.randn(600, 8)
+    target = x @ torch.randn(8) / 3
+    y = (x @ torch.randn(8, 5)).argmax(1)
+    model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 5))
+    optimizer = torch.optim.Adam(model.parameters(), 5e-3)
+    with watched:
+        for _ in range(150):
+            pick = torch.randint(0, len(x), (40,))
+            optimizer.zero_grad()
+            by_hand(kind, model(x[pick]), y[pick], target[pick]).backward()
+            optimizer.step()
+    assert primary(watched) == expected
+    if expected != "healthy":
+        assert watched.verdict.primary.where.file == __file__
+
+
+@pytest.mark.parametrize("pairs", ["distances of the examples", "distances to prototypes"])
+def test_pairs_that_are_meant(watched, pairs):
+    """Tables of all pairs are the nature of contrastive losses."""
+    x = torch.randn(40, 6)
+    y = (x[:, 0] > 0).long()
+    model = nn.Linear(6, 1)
+    prototypes = torch.randn(40, 1)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    with watched:
+        for _ in range(100):
+            optimizer.zero_grad()
+            code = model(x)
+            if pairs == "distances of the examples":
+                same = (y[:, None] == y[None]).float()
+                loss = (same * (code - code.T).square() + (1 - same) * (1 - (code - code.T).abs()).relu()).mean()
+            else:
+                loss = -(-(code[:, None] - prototypes[None, :20]).square().sum(-1)).log_softmax(1)[:, 0].mean()
+            loss.backward()
+            optimizer.step()
+    assert "target-broadcast" not in alarms(watched)
+
+
+def test_an_optimizer_that_never_steps(watched):
+    model = mlp()
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    with watched:
+        for _ in range(100):
+            pick = torch.randint(0, len(X), (32,))
+            optimizer.zero_grad()
+            F.cross_entropy(model(X[pick]), Y[pick]).backward()
+    assert primary(watched) == "parameters-not-optimized"
+    assert "step()" in watched.verdict.primary.why
+
+
+def test_gradients_cleared_before_the_step(watched):
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with watched:
+        for _ in range(100):
+            pick = torch.randint(0, len(X), (32,))
+            F.cross_entropy(model(X[pick]), Y[pick]).backward()
+            optimizer.zero_grad(set_to_none=False)
+            optimizer.step()
+    assert primary(watched) == "no-gradient"
+
+
+@pytest.mark.parametrize(("scale", "labels", "expected"), [(1.0, "clean", "healthy"), (30.0, "clean", "train-eval-mismatch"),
+                                                           (1.0, "shuffled", "label-noise")])  # fmt: skip
+def test_validation_data_prepared_in_another_way(watched, scale, labels, expected):
+    """Worse than guessing from the first epochs on is no overfitting; with shuffled labels nothing is learned of new examples."""
+    y = Y[torch.randperm(len(Y))] if labels == "shuffled" else Y
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X[:1200], y[:1200]), 24, shuffle=True)
+    model = mlp()
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    with watched:
+        for _ in range(12):
+            for xb, yb in loader:
+                optimizer.zero_grad()
+                F.cross_entropy(model(xb), yb).backward()
+                optimizer.step()
+            with torch.no_grad():
+                F.cross_entropy(model(X[1200:] * scale), Y[1200:])
+    assert primary(watched) == expected

@@ -246,6 +246,8 @@ class GraphTap(Tap):
 def node_entity(node: Any, id: int, loss: int, site: Site | None, code: str) -> Node:
     """An operation as it is recorded."""
     given = wiring.inputs_of(node)
+    makers = [wiring.maker(one) for one in given]
+    leaves = [leaf_of(one) for one in given]
     return Node(
         id=id,
         op=node.name(),
@@ -253,9 +255,9 @@ def node_entity(node: Any, id: int, loss: int, site: Site | None, code: str) -> 
         site=site,
         code=code,
         shape=wiring.shape_of(node),
-        given=tuple("" if (maker := wiring.maker(one)) is None else maker.name().rpartition("::")[2] for one in given),
+        given=tuple("" if maker is None else maker.name().rpartition("::")[2] for maker in makers),
         given_shapes=tuple(
-            wiring.shape_of(one) if leaf_of(one) is None else tuple(leaf_of(one).shape) for one in given
+            wiring.shape_of(one) if leaf is None else tuple(leaf.shape) for one, leaf in zip(given, leaves, strict=True)
         ),
         constants=sum(following is None for following, _ in node.next_functions),
         dim=wiring.dim_of(node),
