@@ -69,7 +69,7 @@ def _never_steps(run: Run, optimizer: Optimizer) -> bool:
 
 
 def _no_step(run: Run, optimizer: Optimizer) -> Finding:
-    loss = run.main_loss
+    loss, calls = run.main_loss, int(run.train_loss.counts.sum())
     made = "An optimizer was made, but its step() is never called" if _made_and_idle(run) else "No optimizer ever steps"
     return Finding(
         slug=ParametersNotOptimized.slug,
@@ -77,7 +77,7 @@ def _no_step(run: Run, optimizer: Optimizer) -> Finding:
         confidence=0.95 if _made_and_idle(run) else 0.85,
         question=ParametersNotOptimized.question,
         title="The weights are never updated",
-        why=f"{made}: backward() was called {run.steps:,} times, and the weights are what they were at the beginning.",
+        why=f"{made}: backward() was called {calls:,} times, and the weights are what they were at the beginning.",
         where=where(loss.site if loss else None, first_step=1, last_step=run.steps),
         evidence=(Evidence("largest update ‖Δw‖/‖w‖", 0.0, "", 0.0, "weights compared between backward calls"),),
         remedies=(Remedy("step", "let the optimizer step", f"optimizer.step()  # after {at(loss.site if loss else None, 'loss.backward()')}"),),
