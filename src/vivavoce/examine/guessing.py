@@ -9,7 +9,7 @@ import numpy as np
 
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
-from vivavoce.examine.progress import BINARY, CLASSIFICATION, SIGNIFICANT, Progress
+from vivavoce.examine.progress import CLASSIFICATION, SIGNIFICANT, Progress
 from vivavoce.examine.reading import at, where
 from vivavoce.measure.robust import median
 from vivavoce.record.run import Run
@@ -31,7 +31,7 @@ class Guessing(Detector):
         progress = Progress.of(run)
         if progress is None or progress.chance is None or progress.rows < FEWEST_STEPS:
             return
-        if progress.function not in CLASSIFICATION | BINARY:
+        if not progress.guessable:
             return  # a regression that stays at the variance of its targets is underfitting
         half = _second_half(progress)
         if half / progress.chance < BELOW:
@@ -42,7 +42,7 @@ class Guessing(Detector):
 
 def at_chance(run: Run, progress: Progress) -> bool:
     """The loss of a classification stays at chance level, and its accuracy, where known, is no better than luck."""
-    if progress.chance is None or progress.rows < FEWEST_STEPS or progress.function not in CLASSIFICATION | BINARY:
+    if progress.chance is None or progress.rows < FEWEST_STEPS or not progress.guessable:
         return False
     half = _second_half(progress)
     falling = progress.levels[-1] < half - SIGNIFICANT * progress.error

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vivavoce.examine.handmade import chance_by_hand, of_errors
 from vivavoce.examine.reading import last_phase
 from vivavoce.measure.chance import binary_entropy, entropy, uniform_cross_entropy
 from vivavoce.measure.robust import median, stream_noise
@@ -68,6 +69,7 @@ class Progress:
     loss: Loss | None = None
     players: int = 1
     lowest: float = -math.inf  # of all values
+    errors_by_hand: bool = False  # a mean of squares or absolute values of differences, written without a loss function
     as_variance: bool = False  # a Gaussian likelihood as the share of variance that it leaves, exp 2(L - chance)
 
     @classmethod
@@ -105,6 +107,16 @@ class Progress:
     def by_hand(self) -> bool:
         """The loss was computed without a loss function, and never fell below zero: its floor is not known."""
         return not self.function and self.start > 0 and self.lowest >= -ROUNDING * self.start
+
+    @property
+    def floor_known(self) -> bool:
+        """The loss cannot fall below zero, and would get near it."""
+        return self.bounded and (not self.by_hand or self.errors_by_hand or self.chance is not None)
+
+    @property
+    def guessable(self) -> bool:
+        """The loss of a classification, so that `chance` is that of a guess."""
+        return self.function in CLASSIFICATION | BINARY or (self.by_hand and self.chance is not None)
 
     @property
     def learned(self) -> bool:
@@ -189,9 +201,13 @@ def _progress(series: Series, site: Loss | None, run: Run) -> Progress:
         series.steps.astype(np.float64), values, min(BLOCKS, max(rows // 2, min(rows, FEW_BLOCKS)))
     )
     main = run.main_loss
+    start = min(float(values[0]), median(values[:START_ROWS]))  # the first step itself may blow the loss up
+    handmade = main if site is None and main is not None and not main.function else None
+    if handmade is not None and chance is None:
+        chance = chance_by_hand(run, handmade, start)
     return Progress(
         function=site.function if site else (main.function if main else ""),
-        start=min(float(values[0]), median(values[:START_ROWS])),  # the first step itself may blow the loss up
+        start=start,
         end=median(values[-end_rows:]),
         best=float(np.min(levels)),
         noise=stream_noise(values[rows // 2 :]),
@@ -204,6 +220,7 @@ def _progress(series: Series, site: Loss | None, run: Run) -> Progress:
         levels=levels,
         chance=chance,
         as_variance=as_variance,
+        errors_by_hand=handmade is not None and of_errors(run, handmade),
         lowest=float(np.min(series.minimum)),
         loss=site or main,
         players=_players(run),

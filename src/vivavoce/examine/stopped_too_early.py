@@ -30,13 +30,7 @@ class StoppedTooEarly(Detector):
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """A run that goes on has not stopped."""
         progress = Progress.of(run)
-        if (
-            progress is None
-            or not progress.bounded
-            or progress.by_hand
-            or progress.rows < FEWEST_ROWS
-            or not finished(run)
-        ):
+        if progress is None or not progress.floor_known or progress.rows < FEWEST_ROWS or not finished(run):
             return
         if (begun := last_phase(run)) and run.steps - begun >= FINE_TUNING:
             yield RuledOut(
