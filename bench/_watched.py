@@ -19,7 +19,7 @@ from vivavoce.record.run import Run
 from vivavoce.record.store import open_run
 from vivavoce.report.build import build_report
 
-TIME_LIMIT = 300.0  # seconds of wall time for one run
+TIME_LIMIT = 1800.0  # seconds of wall time for one run: other programs may use the machine
 FOLDER = CACHE / "watched"
 REPORT, EXAMINED, OUTPUT = "report.json", "examined.json", "output.txt"
 

@@ -6,7 +6,7 @@ from vivavoce.record.entities import Loss, Node
 from vivavoce.record.run import Run
 
 #: Operations with weights, or that mix positions: what comes after the last of them is the loss, not the model.
-LAYERS = ("Addmm", "Mm", "Bmm", "Convolution", "Embedding", "NativeBatchNorm", "NativeLayerNorm", "ScaledDotProduct",
+LAYERS = ("Addmm", "Mm", "Bmm", "Mv", "Dot", "Convolution", "Embedding", "NativeBatchNorm", "NativeLayerNorm", "ScaledDotProduct",
           "MkldnnRnn", "ThnnFused", "CudnnRnn", "Addbmm", "Baddbmm", "NativeGroupNorm", "CudnnBatchNorm", "EmbeddingBag",
           "NativeDropout", "MaxPool", "Linear", "MkldnnLinear")  # fmt: skip
 

@@ -71,7 +71,7 @@ class Module(Entity):
     class_name: str  # "Linear", "ReLU"; for functional ones "relu"
     functional: bool = False
     parameters: int = 0  # scalars owned directly
-    site: Site | None = None
+    site: Site | None = None  # where the class is defined, if it is the user's own; else where the module was made
 
 
 @dataclass(frozen=True, kw_only=True)
