@@ -22,7 +22,7 @@ import accuracy  # noqa: E402
 
 sys.path.remove(str(BENCH))
 
-from vivavoce.record.entities import Optimizer, Parameter  # noqa: E402
+from vivavoce.record.entities import Loss, Optimizer, Parameter  # noqa: E402
 from vivavoce.testing.runs import make_run  # noqa: E402
 
 VARIANTS = {variant.key: variant for variant in collection.variants(collection.load())}
@@ -143,7 +143,7 @@ def gradients(first, last, loss=1.0):
     parameters = [Parameter(id=i, model=0, name=f"l{i}.weight", shape=(4, 4), dtype="float32") for i in range(2)]
     groups = ({"learning_rate": 0.01, "parameters": [0, 1]},)
     return make_run(
-        entities=[*parameters, Optimizer(id=0, class_name="SGD", groups=groups)],
+        entities=[*parameters, Optimizer(id=0, class_name="SGD", groups=groups), Loss(id=0, source="backward")],
         signals={
             ("gradient_norm", ("optimizer", 0)): ([0, 1], steps, [[first, last]] * 40),
             ("train/loss", ("loss", 0)): (["loss"], steps, [loss] * 40),

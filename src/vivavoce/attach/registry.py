@@ -6,7 +6,7 @@ import gc
 import inspect
 import sys
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from types import FrameType
 from typing import Any
@@ -20,6 +20,9 @@ from vivavoce.record.recorder import Recorder
 
 WRAPPER_PREFIXES = ("module.", "_orig_mod.", "_fsdp_wrapped_module.")  # of DDP, torch.compile and FSDP
 SCAN_SECONDS = 0.5  # how long threads may have to wait for a look through all objects
+MOST_SCANS = (
+    16  # looks through all objects, a tenth of a second each: a script that makes parameters for ever is not followed
+)
 MOST_MODULES = 1024  # modules recorded by name in one model; larger models are cut
 
 
@@ -210,6 +213,7 @@ class ModuleIndex:
         self._modules: dict[int, weakref.ref[nn.Module]] = {}
         self._made: dict[int, tuple[weakref.ref[nn.Module], Site | None]] = {}  # by id(module)
         self._sites = Sites()
+        self._scans = 0
         self._handles: list[Any] = []
 
     def install(self) -> None:
@@ -225,6 +229,15 @@ class ModuleIndex:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+
+    def copied(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """`Module.__setstate__`, by which copies and unpickled modules come to life: they register nothing, and are heard of here."""
+
+        def heard(module: nn.Module, state: Any) -> None:
+            original(module, state)
+            self._modules[id(module)] = weakref.ref(module)
+
+        return heard
 
     def _registered(self, module: nn.Module, name: str, value: Any) -> None:
         known = self._modules.get(id(module))
@@ -247,13 +260,18 @@ class ModuleIndex:
     def find_roots(self, wanted: set[int]) -> list[nn.Module]:
         """The outermost live modules that own a parameter whose `id` is wanted.
 
-        Modules that were copied, unpickled or built before the session are found among the garbage collector's objects.
+        Modules that were built before the session are found among the garbage collector's objects, as long as looking through
+        those does not take too long.
         """
         self._modules = {key: ref for key, ref in self._modules.items() if ref() is not None}
         self._made = {key: made for key, made in self._made.items() if made[0]() is not None}
         known = [module for ref in self._modules.values() if (module := ref()) is not None]
         owned = {id(p) for module in known for p in module.__dict__.get("_parameters", {}).values()}
-        return outermost(known if wanted <= owned else _collected_modules(), wanted)
+        if not wanted <= owned and self._scans < MOST_SCANS:
+            self._scans += 1
+            known = _collected_modules()
+            self._modules.update({id(module): weakref.ref(module) for module in known})
+        return outermost(known, wanted)
 
 
 def _collected_modules() -> list[nn.Module]:
