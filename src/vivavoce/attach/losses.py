@@ -168,6 +168,7 @@ class LossTap(Tap):
             target_shape=_shape(target),
             target_dtype=str(getattr(target, "dtype", "")).removeprefix("torch."),
             prediction_op=_made_by(prediction),
+            weights=_weights(function, kwargs),
         )
         self.session.recorder.entity(entity)
         return LossSite(entity)
@@ -307,6 +308,17 @@ def _classes(function: str, prediction: Any) -> int | None:
     if function in CLASS_INDEX_LOSSES and shape:
         return shape[1] if len(shape) > 1 else shape[0]
     return 2 if function in BINARY_LOSSES else None
+
+
+def _weights(function: str, kwargs: dict[str, Any]) -> tuple[float, ...]:
+    """The weights of the classes, or of the positives, that a loss is given; (nan,) where they cannot be told as such."""
+    if function in BINARY_LOSSES:
+        positive, each = kwargs.get("pos_weight"), kwargs.get("weight")
+        if each is not None or (positive is not None and positive.numel() != 1):
+            return (math.nan,)
+        return () if positive is None else (float(positive),)
+    weight = kwargs.get("weight") if function in CLASS_INDEX_LOSSES else None
+    return () if weight is None or weight.numel() > MOST_CLASSES else tuple(weight.detach().flatten().tolist())
 
 
 def _made_by(prediction: Any) -> str:

@@ -274,7 +274,7 @@ def chance_level(run: Run, site: Loss) -> float | None:
         return _class_chance(run, site)
     target = ("loss", site.id)
     if site.function in BINARY:
-        level = binary_entropy(median(run.series("target", target, "mean").mean))
+        level = weighted_binary(median(run.series("target", target, "mean").mean), *(site.weights or (1.0,)))
         return level if math.isfinite(level) and level > 0 else None
     if site.function in GAUSSIAN:
         typical = median(run.series("target", target, "std").mean)
@@ -285,12 +285,21 @@ def chance_level(run: Run, site: Loss) -> float | None:
     return None
 
 
+def weighted_binary(rate: float, weight: float) -> float:
+    """Least binary cross-entropy of a constant prediction: of a share `rate` of positives, whose terms count `weight` times.
+
+    The best constant is p = w r / (w r + 1 - r), at which the loss is (w r + 1 - r) H(p).
+    """
+    total = weight * rate + 1 - rate
+    return total * binary_entropy(weight * rate / total)
+
+
 def _class_chance(run: Run, site: Loss) -> float | None:
     tracks = [track for track in run.tracks("target_classes") if track.owner == ("loss", site.id) and len(track)]
     if tracks:
         counts = np.nansum(
             np.stack([np.nansum(track.mean * track.counts[:, None], axis=0) for track in tracks]), axis=0
         )
-        level = entropy(counts)
+        level = entropy(counts * np.array(site.weights) if len(site.weights) == len(counts) else counts)
         return level if math.isfinite(level) and level > 0 else None
     return uniform_cross_entropy(site.classes) if site.classes and site.classes > 1 else None

@@ -143,6 +143,7 @@ class Loss(Entity):
     target_dtype: str = ""
     prediction_op: str = ""  # last operation before the loss: "SoftmaxBackward0", "ReluBackward0" …
     models: tuple[int, ...] = ()  # models the loss's graph reaches (for "backward")
+    weights: tuple[float, ...] = ()  # of the classes, or of the positives (binary); (nan,) where they vary otherwise
 
 
 @dataclass(frozen=True, kw_only=True)
