@@ -1,6 +1,8 @@
 """Ailments that show only in signals read from tensors: small networks trained under the real taps."""
 
+import copy
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import vivavoce
+from vivavoce.attach import registry
+from vivavoce.examine.progress import weighted_binary
 from vivavoce.record.entities import Event
 from vivavoce.testing.runs import make_run
 
@@ -419,3 +423,71 @@ def test_validation_data_prepared_in_another_way(watched, scale, labels, expecte
             with torch.no_grad():
                 F.cross_entropy(model(X[1200:] * scale), Y[1200:])
     assert primary(watched) == expected
+
+
+@pytest.mark.parametrize(("rate", "weight"), [(0.1, 1.0), (0.08, 6.0), (0.4, 0.3)])
+def test_the_chance_level_of_a_weighted_binary_loss(rate, weight):
+    """Against the minimum over a fine grid of constant predictions."""
+    p = torch.linspace(1e-4, 1 - 1e-4, 200_001, dtype=torch.float64)
+    grid = -(weight * rate * p.log() + (1 - rate) * (1 - p).log())
+    assert weighted_binary(rate, weight) == pytest.approx(grid.min().item(), rel=1e-6)
+
+
+def test_weighted_positives_that_are_learned_are_no_guess(watched):
+    x = torch.randn(3000, 6)
+    y = (x[:, 0] + 0.5 * torch.randn(3000) > 1.6).float()
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 1), nn.Flatten(0))
+    criterion = nn.BCEWithLogitsLoss(pos_weight=torch.tensor(12.0))
+    with watched:
+        fit(model, torch.optim.Adam(model.parameters(), 1e-3), x, y, 300, 50, criterion)
+    assert alarms(watched) == set()
+    site = next(loss for loss in watched.run.losses.values() if loss.source == "function")
+    assert site.weights == (12.0,)
+
+
+@pytest.mark.parametrize(("steps", "expected"), [(24, {"stopped-too-early"}), (400, set())])
+def test_only_a_short_training_stopped_too_early(watched, steps, expected):
+    """A long one may end while the loss still falls a little."""
+    model = nn.Sequential(nn.Linear(64, 128), nn.Tanh(), nn.Linear(128, 10))
+    with watched:
+        fit(model, torch.optim.SGD(model.parameters(), 0.5 if steps < 100 else 0.01), X, Y, steps)
+    assert alarms(watched) == expected
+
+
+def test_a_copy_for_each_task_is_heard_of_and_not_searched_for(watched, monkeypatch):
+    searches = []
+    monkeypatch.setattr(registry, "_collected_modules", lambda: searches.append(1) or [])
+    with watched:
+        model = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1))
+        for _ in range(20):
+            twin = copy.deepcopy(model)
+            fit(
+                twin,
+                torch.optim.SGD(twin.parameters(), 0.05),
+                torch.randn(50, 2),
+                torch.randn(50, 1),
+                5,
+                10,
+                F.mse_loss,
+            )
+    assert searches == []
+    assert {parameter.name for parameter in watched.run.parameters.values()} == {
+        "0.weight",
+        "0.bias",
+        "2.weight",
+        "2.bias",
+    }
+
+
+def test_a_finding_points_at_the_line_that_made_the_layer(watched):
+    with watched:
+        model = nn.Sequential(
+            nn.Linear(64, 32),
+            nn.ReLU(),
+            nn.Linear(32, 10),
+        )
+        nn.init.constant_(model[0].bias, -50.0)
+        fit(model, torch.optim.SGD(model.parameters(), 0.05), X, Y, 120)
+    place = watched.verdict.primary.where
+    assert (primary(watched), place.file) == ("dead-units", __file__)
+    assert "nn.Sequential(" in Path(__file__).read_text().splitlines()[place.line - 1]

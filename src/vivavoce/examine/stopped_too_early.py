@@ -51,8 +51,8 @@ class StoppedTooEarly(Detector):
             yield RuledOut(self.slug, f"{progress.remaining:.0%} of the loss is left")
         elif fall < STILL_FALLING or not _falls(progress):
             yield RuledOut(self.slug, "the loss had stopped falling")
-        elif progress.end > AT_BEST * progress.best:
-            yield RuledOut(self.slug, f"the loss had been lower before ({progress.best:.3g})")
+        elif progress.end > AT_BEST * (before := _best_before(progress)):
+            yield RuledOut(self.slug, f"the loss had been lower before ({before:.3g})")
         elif validation is None or _agrees(validation):
             found = _finding(progress, fall, validation)
             yield found if few or steep else found.with_(severity="note")
@@ -78,6 +78,11 @@ def last_share(progress: Progress) -> float:
         if progress.reference
         else 0.0
     )
+
+
+def _best_before(progress: Progress) -> float:
+    """The lowest level before the last third."""
+    return float(progress.levels[: -max(1, len(progress.levels) // 3)].min())
 
 
 def _falls(progress: Progress) -> bool:
