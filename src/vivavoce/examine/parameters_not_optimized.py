@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from vivavoce.examine.detector import Detector
-from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut, Severity
+from vivavoce.examine.finding import SEVERITIES, Evidence, Finding, Remedy, RuledOut, Severity
 from vivavoce.examine.progress import Progress
 from vivavoce.examine.reading import (
     NO_GRADIENT,
@@ -50,13 +50,24 @@ class ParametersNotOptimized(Detector):
         if not missing:
             yield RuledOut(self.slug, "every trainable parameter that the loss reaches is held by an optimizer")
             return
-        partly = {p.model for p in trained if p.optimizers}
-        for model in sorted({p.model for p in missing if p.model is not None}):
-            of_model = [p for p in missing if p.model == model]
-            if model in partly:
-                yield _part_missing(run, optimizer, of_model, [p for p in trained if p.model == model])
-            else:
-                yield from _other_model(run, optimizer, of_model)
+        found = sorted(
+            _of_models(run, optimizer, trained, missing), key=lambda finding: SEVERITIES.index(finding.severity)
+        )
+        for finding in found[:1]:
+            others = sum(other.severity == finding.severity for other in found[1:])
+            more = f" So it is with {others} more model{'s' if others > 1 else ''}." if others else ""
+            yield finding.with_(why=finding.why + more)
+
+
+def _of_models(run: Run, optimizer: Optimizer, trained: list[Parameter], missing: list[Parameter]) -> Iterator[Finding]:
+    """A finding for each model that is held in part or not at all."""
+    partly = {p.model for p in trained if p.optimizers}
+    for model in sorted({p.model for p in missing if p.model is not None}):
+        of_model = [p for p in missing if p.model == model]
+        if model in partly:
+            yield _part_missing(run, optimizer, of_model, [p for p in trained if p.model == model])
+        else:
+            yield from _other_model(run, optimizer, of_model)
 
 
 def _never_steps(run: Run, optimizer: Optimizer) -> bool:
