@@ -50,9 +50,11 @@ class ModuleTap(Tap):
     def install(self) -> None:
         """Hear of modules as they are built; the forward hook comes and goes with the samples."""
         self.session.registry.index.install()
+        self.patches.wrap(nn.Module, "__setstate__", self.session.registry.index.copied)
 
     def uninstall(self) -> None:
         """Remove every hook."""
+        super().uninstall()
         self.session.registry.index.uninstall()
         self.disarm()
 

@@ -20,6 +20,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "Tanh": (-1.0, 1.0),
     "Relu": (0.0, float("inf")),
     "Softplus": (0.0, float("inf")),
+    "LogSoftmax": (float("-inf"), 0.0),
+    "LogSigmoid": (float("-inf"), 0.0),
 }
 RECTIFIERS = frozenset({"ReLU", "Threshold", "Softplus", "ReLU6"})
 BEYOND = (
