@@ -476,6 +476,18 @@ def test_it_does_not_part_one_process_from_the_others(tmp_path, monkeypatch):
     assert session.guard._newest is None
 
 
+def test_weights_changed_by_hand_cannot_be_guarded(tmp_path):
+    w = torch.zeros(3, requires_grad=True)
+    with guarding(tmp_path) as session:
+        for _ in range(40):
+            ((w - 1) ** 2).sum().backward()
+            with torch.no_grad():
+                w -= 0.1 * w.grad
+                w.grad = None
+    assert acts(session) == ["gave-up"]
+    assert "changed by hand" in events(session)[0][1]["why"]
+
+
 def test_weights_shared_between_processes_are_left_alone(tmp_path):
     model, optimizer = built(OPTIMIZERS["adam"])
     model.share_memory()

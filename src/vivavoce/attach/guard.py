@@ -74,6 +74,8 @@ class Guard(Tap):
         self._handles = []
         self._give_back()
         self._go_back()
+        if self.session.step > 0 and not self._growth and not self.given_up:
+            self._give_up("no optimizer has stepped; where weights are changed by hand there is no step to act on")
 
     def fail(self, error: Exception) -> None:
         """An internal error: the guard is off, and the step has what is its own."""
@@ -255,7 +257,7 @@ class Guard(Tap):
         self._give_back()
         self._newest = self._older = None
         self.session.recorder.event(self.session.step, "guard", act="gave-up", why=why)
-        self._say(f"the guard acts no more: {why}")
+        self._say(f"the guard {'acts no more' if self.counts else 'does not act'}: {why}")
 
     def _say(self, message: str) -> None:
         if self.session.settings.speaks:

@@ -280,7 +280,7 @@ def _finding(
 
 def _remedies(optimizer: Optimizer, parameter: Parameter | None, threshold: float) -> tuple[Remedy, ...]:
     place = at(optimizer.step_site, "optimizer.step()")
-    clip = f"torch.nn.utils.clip_grad_norm_(model.parameters(), {threshold:.2g})  # before {place}"
+    clip = f"torch.nn.utils.clip_grad_norm_(model.parameters(), {float(f'{threshold:.2g}'):g})  # before {place}"
     remedies = [Remedy("clip-norm", "clip the gradient's norm", clip)]
     if parameter is not None and parameter.module_class == "RNN":
         remedies.append(
