@@ -230,8 +230,8 @@ class Guard(Tap):
 
     def _judge_closed(self, state: OptimizerState, optimizer: Any) -> None:
         """A step with a closure is over: it can only be judged as a whole."""
-        tensors = [t for p in _held_by(optimizer) for t in (p, p.grad) if t is not None]
-        self._closed_well = all(map(finite, tensors))
+        tensors = [numbers.plain(t.detach()) for p in _held_by(optimizer) for t in (p, p.grad) if t is not None]
+        self._closed_well = not tensors or math.isfinite(math.hypot(*numbers.norms(tensors).tolist()))
         if self._closed_well or "rewind" not in self.allowed or self._newest is None:
             return
         relapse = self._failures.add(self.session.step)
