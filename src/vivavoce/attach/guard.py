@@ -148,31 +148,32 @@ class Guard(Tap):
             self._give_up("the weights are shared with other processes")
 
     def _judge(self, state: OptimizerState, optimizer: Any) -> None:
-        present = [p for p in held_by(optimizer) if p.grad is not None]
+        present = [p for p in state.parameters if p.grad is not None]
         if not present:
             return
-        norms = numbers.norms([numbers.plain(p.grad) for p in present if p.grad is not None]).tolist()
+        gradients = [p.grad for p in present if p.grad is not None]
+        norms = numbers.norms(gradients if state.simple else [numbers.plain(g) for g in gradients]).tolist()
         total = math.hypot(*norms)
         if not math.isfinite(total):
             bad = [p for p, norm in zip(present, norms, strict=True) if not math.isfinite(norm)]
             self._broken(state, optimizer, bad)
             return
         growth = self._growth[state.id]
-        where = f"{growth.deviations(total):.1f} deviations above its mean {growth.mean:.3g}"
+        mean, deviations = growth.mean, growth.deviations(total)
         target = growth.ceiling(total)
         self._keep_snapshot(target is None)
         if target is not None and "clip" in self.allowed:
-            self._clip(state, present, total, target, where)
+            self._clip(state, gradients, total, target, f"{deviations:.1f} deviations above its mean {mean:.3g}")
             if growth.lasting:
                 growth.forget_marks()
                 self._lower(state, "half of the last steps had to be clipped")
 
     # acts -------------------------------------------------------------------------------------------------------------
 
-    def _clip(self, state: OptimizerState, present: list[Tensor], norm: float, target: float, where: str) -> None:
+    def _clip(self, state: OptimizerState, gradients: list[Tensor], norm: float, target: float, where: str) -> None:
         self._record_raw(state)
         with torch.no_grad():
-            for gradient in {id(p.grad): p.grad for p in present if p.grad is not None}.values():
+            for gradient in {id(g): g for g in gradients}.values():
                 gradient.mul_(target / norm)
         why = f"the gradient's norm {norm:.3g} stood {where} and far above all before; scaled down to {target:.3g}"
         self._act("clip", why, state, norm=norm, to=target)
