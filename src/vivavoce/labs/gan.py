@@ -15,7 +15,7 @@ from vivavoce.labs.gan_judge import Judge, Judgement, heads
 from vivavoce.labs.gan_proof import divergence_claims
 from vivavoce.labs.gan_recipes import RECIPES, Recipe
 from vivavoce.labs.gan_views import course, samples
-from vivavoce.labs.gan_worlds import SIZES, World, digits, films, folder, grid, ring
+from vivavoce.labs.gan_worlds import DEVIATION, SIZES, World, digits, films, folder, grid, ring
 from vivavoce.labs.lab import Claim, Context, Lab, LabError, Option, Result, Table, held
 from vivavoce.labs.threads import one_thread
 from vivavoce.measure.modes import ModeCoverage, mode_coverage
@@ -128,7 +128,7 @@ def _check(context: Context) -> None:
 
 
 def _played(world: World, names: list[str], context: Context) -> Result:
-    judge = None if world.examples is None else Judge(world.examples, world.labels, context.seed)
+    judge = None if world.examples is None else Judge(world.examples, world.labels, context.seed, context.quick)
     outcomes = [_play(world, RECIPES[name], judge, context, names) for name in names]
     claims = [claim for outcome in outcomes for claim in _claims(world, outcome, judge)]
     figures: list[Figure] = []
@@ -180,8 +180,6 @@ def _judged(world: World, recipe: Recipe, match: Match, judge: Judge | None, see
     match.random = torch.Generator().manual_seed(seed + 1)  # so that the counting is the same after a resumed game
     with torch.no_grad():
         if world.centres is not None:
-            from vivavoce.labs.gan_worlds import DEVIATION
-
             modes = mode_coverage(match.sample(COUNTED), world.centres, DEVIATION)
             return Outcome(recipe, match, modes, None)
         assert judge is not None
