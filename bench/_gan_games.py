@@ -227,10 +227,9 @@ SICK = (
     GanGame("noise too small to matter, joined calls", COLLAPSE, noise=1e-4, order="joined"),
     GanGame("noise too small to matter, two losses in one backward", COLLAPSE, noise=1e-4, order="joint"),
     GanGame("noise too small to matter, WGAN-GP", COLLAPSE, noise=1e-4, loss="wasserstein", penalty=1.0, betas=(0.5, 0.9)),
-    GanGame("vanilla on the grid", ("mode-collapse",), data="grid", steps=2500, g_rate=2e-3),
+    GanGame("vanilla on the grid", ("mode-collapse",), data="grid", steps=5000, g_rate=2e-3),
     GanGame("discriminator hardly learns", ("generator-dominates", "learning-rate-too-low", "mode-collapse"), d_rate=1e-7),
     GanGame("discriminator of one unit", ("generator-dominates", "mode-collapse"), critic_width=1, d_rate=1e-4),
-    GanGame("discriminator's weights clamped to nothing", ("generator-dominates", "mode-collapse", "vanishing-gradients"), penalty=3000.0),
     GanGame("generator's optimizer holds both", ("optimizer-crosstalk",), crosstalk=True),
     GanGame("generator's optimizer holds both, one helper", ("optimizer-crosstalk",), crosstalk=True, order="helper"),
 )  # fmt: skip

@@ -118,6 +118,16 @@ def test_a_critic_that_sees_nothing_although_there_is_something_to_see():
     assert not isinstance(found(GeneratorDominates, game(separation=0.51)), Finding), "an honourable draw"
 
 
+def test_a_generator_that_runs_away_is_not_dominated():
+    run = game(separation=1.0, distance=(0.2, 0.9))
+    assert not isinstance(found(DiscriminatorDominates, run), Finding)
+    assert "runs away" in found(GeneratorDominates, run).title
+
+
+def test_coverage_that_still_grows_has_lost_nothing():
+    assert not isinstance(found(ModeCollapse, game(coverage=(0.05, 0.35), precision=0.9)), Finding)
+
+
 @pytest.mark.parametrize(
     ("change", "plays"),
     [

@@ -19,7 +19,8 @@ GROWING = 1.2  # times, last over second quarter of the samples: variety that st
 PATIENCE = 4  # where it would be there after so many halves of the run at that pace
 DOMINATED = 0.97  # area under the ROC curve between the scores of two calls; measured: healthy 0.74, dominated 1.00
 CATCHING_UP = 0.7  # distance from the data, last over second quarter: a generator that comes so much nearer is no loser
-AMONG = 0.5  # share of what is made that lies among the data: less, and neighbourhoods say nothing of lost modes
+STRAYING = 1.1  # the same: what is made goes away from the data although the critic tells the two apart
+AMONG = 0.4  # share of what is made that lies among the data: less, and neighbourhoods say nothing of lost modes
 LOST = 0.45  # of that share: data with something made near them; expected 0.88 for equal distributions
 LEAST_ALIKE = 0.8  # spread of what is made over that of the data, or the other way round
 APART = 0.05  # energy distance of what is made from the data; measured: healthy 0.00 … 0.02, by chance 0.01
@@ -44,7 +45,7 @@ class ModeCollapse(Detector):
         hope = nearer and game.growth >= GROWING and game.diversity * game.growth**PATIENCE >= COLLAPSED
         if game.diversity < COLLAPSED and not hope:
             yield _collapse(run, game)
-        elif game.precision > AMONG and game.coverage < LOST * game.precision:
+        elif game.precision > AMONG and game.coverage < LOST * game.precision and game.gain < GROWING:
             yield _lost_modes(run, game)
         else:
             yield RuledOut(self.slug, f"batches made are {game.diversity:.2f} × as diverse as the data")
@@ -64,6 +65,8 @@ class DiscriminatorDominates(Detector):
             return
         if game.diversity < NOTHING:
             yield RuledOut(self.slug, "all that is made is the same: any critic would tell it from the data")
+        elif game.separation > DOMINATED and game.left > STRAYING:
+            yield RuledOut(self.slug, "what is made moves away from the data: the critic does not hold it back")
         elif game.separation > DOMINATED and not (game.left < CATCHING_UP):
             yield _dominates(run, game)
         elif game.separation > DOMINATED:
@@ -86,6 +89,9 @@ class GeneratorDominates(Detector):
         """A critic that cannot tell good samples apart has lost honourably: the spread must differ, too."""
         game = game_of(run)
         if game is None or not np.isfinite(game.separation):
+            return
+        if game.separation > DOMINATED and game.left > STRAYING:
+            yield _strays(run, game)
             return
         unlike = game.diversity < LEAST_ALIKE or game.diversity > 1 / LEAST_ALIKE or game.distance > APART
         if game.separation < BLIND and unlike:
@@ -175,6 +181,28 @@ def _blind(run: Run, game: Game) -> Finding:
         evidence=(Evidence("area under the ROC curve", game.separation, "", BLIND, "0.5: no better than chance"), *_distance(game)),
         remedies=(
             *_rate(run, game, generator=False, factor=10.0),
+            Remedy("more-critic-steps", "more steps for the discriminator", f"for _ in range(3): …  # {game.critic.name}'s own update"),
+        ),
+    )  # fmt: skip
+
+
+def _strays(run: Run, game: Game) -> Finding:
+    maker = game.generator.name if game.generator else "the generator"
+    return Finding(
+        slug=GeneratorDominates.slug,
+        severity="warning",
+        confidence=0.65,
+        question=GeneratorDominates.question,
+        title="The generator runs away, the discriminator does not follow",
+        why=(
+            f"What {maker} makes lies {game.left:.1f} × as far from the data at the end as earlier on, at an energy distance of "
+            f"{game.distance:.2f} of 1: {game.critic.name} leads it away instead of back."
+        ),
+        where=_place(run, game),
+        evidence=(Evidence("energy distance from the data, last over second quarter", game.left, "×", STRAYING, "measured: dominated 0.85 … 1.0, healthy 0.02 … 0.4"), *_distance(game)),
+        remedies=(
+            *_rate(run, game, generator=False, factor=10.0),
+            *_rate(run, game, generator=True, factor=0.1),
             Remedy("more-critic-steps", "more steps for the discriminator", f"for _ in range(3): …  # {game.critic.name}'s own update"),
         ),
     )  # fmt: skip

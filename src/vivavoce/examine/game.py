@@ -24,7 +24,7 @@ class Game:
     `diversity`: spread of what is made over that of the data; `growth` of it, last over second quarter. `separation`: how well
     the scores tell the two apart. `distance` of what is made from the data (0 equal … 1), and what is `left` of it, last over
     second quarter. `coverage` and `precision`: shares of the data's neighbourhoods that hold something made, and of what
-    is made that lies in them. NaN where a number was not recorded.
+    is made that lies in them; `gain` of the coverage, last over second quarter. NaN where a number was not recorded.
     """
 
     critic: Model
@@ -36,6 +36,7 @@ class Game:
     left: float
     coverage: float
     precision: float
+    gain: float
     samples: int
 
     def numbers(self) -> dict[str, float]:
@@ -75,6 +76,7 @@ def game_of(run: Run) -> Game | None:
         _change(distance),
         _late(columns.get("coverage", missing)),
         _late(columns.get("precision", missing)),
+        _change(columns.get("coverage", missing)),
         len(rows),
     )
 

@@ -20,7 +20,7 @@ class OptimizerCrosstalk(Detector):
     slug = "optimizer-crosstalk"
     question = 3
     explains = ("mode-collapse", "discriminator-dominates", "generator-dominates", "oscillating-loss", "gradients-not-zeroed",
-                "learning-rate-too-low", "learning-rate-too-high", "no-gradient", "parameters-not-optimized")  # fmt: skip
+                "learning-rate-too-low", "learning-rate-too-high", "no-gradient", "parameters-not-optimized", "class-ignored")  # fmt: skip
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Compare what the two optimizers hold."""

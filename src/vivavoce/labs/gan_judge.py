@@ -15,8 +15,8 @@ from vivavoce.measure.frechet import frechet_distance, kernel_distance
 from vivavoce.measure.modes import divergence_from
 from vivavoce.measure.neighbours import SampleQuality, sample_quality
 
-EXAMPLES = 1_500  # examples that are compared on either side, at most half of the data
-TRAINING = 600  # steps of the classifier
+EXAMPLES = (1_500, 300)  # examples that are compared on either side, at most half of the data: full, quick
+TRAINING = (600, 150)  # steps of the classifier: full, quick
 BATCH = 64
 PASS = 256  # examples that go through the network at once
 FEATURES = 64
@@ -30,7 +30,7 @@ class Features:
     which; `accuracy` is that of the classifier on the fifth of the data that it was not shown.
     """
 
-    def __init__(self, examples: Tensor, labels: NDArray[np.int64] | None, seed: int) -> None:
+    def __init__(self, examples: Tensor, labels: NDArray[np.int64] | None, seed: int, quick: bool = False) -> None:
         random = torch.Generator().manual_seed(seed)
         self.accuracy = float("nan")
         self.classes = 0 if labels is None else int(labels.max()) + 1
@@ -45,14 +45,14 @@ class Features:
         self.words = "features of random convolutions"
         if labels is not None:
             self.words = "features of a small classifier trained on the data"
-            self._train(_flat(examples), torch.from_numpy(labels), random)
+            self._train(_flat(examples), torch.from_numpy(labels), random, TRAINING[quick])
 
-    def _train(self, examples: Tensor, labels: Tensor, random: torch.Generator) -> None:
+    def _train(self, examples: Tensor, labels: Tensor, random: torch.Generator, steps: int) -> None:
         order = torch.randperm(len(examples), generator=random)
         kept, held = order[len(order) // 5 :], order[: len(order) // 5]
         parameters = [*self._body.parameters(), *self._head.parameters()]
         optimizer = torch.optim.Adam(parameters, 2e-3)
-        for _ in range(TRAINING):
+        for _ in range(steps):
             pick = kept[torch.randint(0, len(kept), (BATCH,), generator=random)]
             optimizer.zero_grad()
             torch.autograd.backward(F.cross_entropy(self._head(self._body(examples[pick])), labels[pick]))
@@ -111,10 +111,10 @@ def heads(classes: int) -> list[str]:
 class Judge:
     """Holds half of the real examples against samples, and the other half beside them as what could be reached."""
 
-    def __init__(self, examples: Tensor, labels: NDArray[np.int64] | None, seed: int) -> None:
-        self.features = Features(examples, labels, seed)
+    def __init__(self, examples: Tensor, labels: NDArray[np.int64] | None, seed: int, quick: bool = False) -> None:
+        self.features = Features(examples, labels, seed, quick)
         order = np.random.default_rng([seed, 11]).permutation(len(examples))
-        self.n = min(EXAMPLES, len(examples) // 2)
+        self.n = min(EXAMPLES[quick], len(examples) // 2)
         self._real, _ = self.features(examples[order[: self.n]])
         self._other = examples[order[self.n : 2 * self.n]]
         self._expected = None if labels is None else np.bincount(labels, minlength=self.features.classes)
