@@ -24,6 +24,12 @@ class Entry:
 
 
 LABS: dict[str, Entry] = {
+    "baselines": Entry(
+        1,
+        "whether a rule or a classical model does as well as a network",
+        "vivavoce.labs.baselines:Baselines",
+        "table.csv",
+    ),
     "fourier": Entry(
         8,
         "the cycles in a signal, and how far they can be trusted",

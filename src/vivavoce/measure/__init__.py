@@ -26,6 +26,11 @@ _HOMES: dict[str, str] = {  # public name: the module of `vivavoce.measure` that
     "LeastSquares": "sgd_theory",
     "growth_of_norms": "growth",
     "largest_exponent": "growth",
+    "corrected_t": "paired",
+    "paired_bootstrap": "paired",
+    "gap_bootstrap": "paired",
+    "holm": "paired",
+    "stratified_folds": "folds",
 }
 
 __all__ = sorted(_HOMES)
