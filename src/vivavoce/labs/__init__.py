@@ -42,6 +42,9 @@ LABS: dict[str, Entry] = {
         "vivavoce.labs.approximation:Approximation",
         "EXPRESSION | points.csv",
     ),
+    "fit": Entry(
+        9, "too little capacity, too much, or too few data", "vivavoce.labs.fit:Fitting", "table.csv | run.db"
+    ),
     "gradients": Entry(
         5,
         "how fast gradients grow, and which remedy survives and learns",

@@ -30,6 +30,9 @@ _HOMES: dict[str, str] = {  # public name: the module of `vivavoce.measure` that
     "paired_bootstrap": "paired",
     "gap_bootstrap": "paired",
     "holm": "paired",
+    "extrapolate": "learning_curve",
+    "fit_power_law": "learning_curve",
+    "expected_risk": "ridgeless",
     "stratified_folds": "folds",
 }
 

@@ -82,8 +82,15 @@ def paired_bootstrap(
     if error == 0:
         return Difference(mean, mean, mean, float(mean == 0))
     studentised = _studentised((values - mean) / spread, random, samples)
+    return _bootstrap_t(mean, error, studentised, level)
+
+
+def _bootstrap_t(mean: float, error: float, studentised: Floats, level: float) -> Difference:
+    """Interval and p-value from the t of resamples, both with equal tails: they agree where losses are skew."""
     low, high = np.quantile(studentised, [(1 - level) / 2, (1 + level) / 2])
-    p = (1 + int(np.sum(np.abs(studentised) >= abs(mean) / error))) / (samples + 1)
+    t = mean / error
+    tail = min(int(np.sum(studentised >= t)), int(np.sum(studentised <= t)))
+    p = min(1.0, 2 * (1 + tail) / (len(studentised) + 1))
     return Difference(mean, mean - float(high) * error, mean - float(low) * error, p)
 
 
@@ -120,10 +127,7 @@ def gap_bootstrap(
     spread = np.sqrt(drawn[0][1] + drawn[1][1])
     moved = drawn[0][0] - drawn[1][0]
     studentised = np.divide(moved, spread, out=np.zeros_like(moved), where=spread > 0)
-    low, high = np.quantile(studentised, [(1 - level) / 2, (1 + level) / 2])
-    error = math.sqrt(variance)
-    p = (1 + int(np.sum(np.abs(studentised) >= abs(mean) / error))) / (samples + 1)
-    return Difference(mean, mean - float(high) * error, mean - float(low) * error, p)
+    return _bootstrap_t(mean, math.sqrt(variance), studentised, level)
 
 
 def _moments(values: Floats, random: np.random.Generator, samples: int) -> tuple[Floats, Floats]:
