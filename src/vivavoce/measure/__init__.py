@@ -49,6 +49,14 @@ _HOMES: dict[str, str] = {  # public name: the module of `vivavoce.measure` that
     "relative_diversity": "rivalry",
     "energy_distance": "rivalry",
     "slope_norms": "slopes",
+    "corrected_t": "paired",
+    "paired_bootstrap": "paired",
+    "gap_bootstrap": "paired",
+    "holm": "paired",
+    "extrapolate": "learning_curve",
+    "fit_power_law": "learning_curve",
+    "expected_risk": "ridgeless",
+    "stratified_folds": "folds",
 }
 
 __all__ = sorted(_HOMES)
