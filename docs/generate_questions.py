@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 from vivavoce.labs import LABS, load
@@ -26,14 +27,15 @@ def main() -> None:
     wanted = set(sys.argv[1:]) or set(LABS)
     for page in sorted(PAGES.glob("*.md")):
         text = page.read_text(encoding="utf-8")
-        found = BLOCK.search(text)
-        if found and found[2] in wanted:
-            block = _filled(found, PLOT.findall(text))
-            page.write_text(text[: found.start()] + block + text[found.end() :], encoding="utf-8")
+        filled = BLOCK.sub(partial(_filled, PLOT.findall(text), wanted), text)
+        if filled != text:
+            page.write_text(filled, encoding="utf-8")
 
 
-def _filled(match: re.Match[str], keys: list[str]) -> str:
+def _filled(keys: list[str], wanted: set[str], match: re.Match[str]) -> str:
     name = match[2]
+    if name not in wanted:
+        return match[0]
     result = load(name)().run(None, Context())
     return f"{match[1]}\n{_claims(result)}\n{_plots(name, result, keys)}{match[3]}"
 

@@ -145,8 +145,11 @@ def test_documented_defaults_are_the_defaults() -> None:
     assert settings._boolean(documented["live"]) is given.live
     assert settings._boolean(documented["quiet"]) is given.quiet
     assert settings._boolean(documented["preflight"]) is given.preflight
+    assert settings._boolean(documented["guard"]) is given.guard
+    assert settings.parse_allow(documented["allow"]) == given.allow
     assert (documented["fail-on"], given.fail_on) == ("none", None)
     assert (documented["stop-on"], given.stop_on) == ("none", ())
+    assert (documented["rules"], given.rules) == ("none", ())
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))

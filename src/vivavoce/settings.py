@@ -20,6 +20,7 @@ Mode = Literal["on", "off"]
 DEFAULT_BUDGET = 0.02  # fraction of step time that watching may cost
 LARGEST_BUDGET = 0.5  # above it, watching would cost more than half of the training itself
 DEFAULT_DIRECTORY = ".viva"
+ACTS = ("clip", "rewind", "lower-learning-rate", "skip-batch")  # what the guard may do
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"", "0", "false", "no", "off"})
@@ -36,7 +37,8 @@ class Settings:
 
     `budget` is a fraction of step time. `rank` is the process's rank under torchrun, None elsewhere; `parent` the
     process id of the watched run that started this process, None for the first. `preflight` ends the script after its first
-    steps; `fail_on` is then critical, if nothing else is said.
+    steps; `fail_on` is then critical, if nothing else is said. `guard` lets Viva act on the training, within what `allow` lists.
+    `rules` are what predictions must obey, as text.
     """
 
     budget: float = DEFAULT_BUDGET
@@ -45,7 +47,10 @@ class Settings:
     fail_on: Severity | None = None
     stop_on: tuple[str, ...] = ()
     json: Path | None = None
+    rules: tuple[str, ...] = ()
     preflight: bool = False
+    guard: bool = False
+    allow: tuple[str, ...] = ACTS
     live: bool = True
     quiet: bool = False
     ci: bool = False
@@ -78,9 +83,18 @@ def resolve(
     given = {name: value for name, value in (command_line or {}).items() if value is not None}
     values.update({name: _parsed(name, value, _option(name), here) for name, value in given.items()})
     values.setdefault("directory", here / DEFAULT_DIRECTORY)
+    _check_guard(values, given)
     if values.get("preflight"):
         values.setdefault("fail_on", SEVERITIES[0])
     return Settings(**values, ci=_is_ci(environment), rank=_rank(environment))
+
+
+def _check_guard(values: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """The guard and what it may do must go together; in a preflight there is nothing to guard."""
+    if "allow" in given and not values.get("guard"):
+        raise SettingError("--allow: nothing acts on the training without --guard")
+    if values.get("guard") and values.get("preflight"):
+        raise SettingError("--guard: a preflight ends before there is anything to guard; leave out one of the two")
 
 
 def parse_budget(value: str | float) -> float:
@@ -103,6 +117,33 @@ def parse_stop(value: str | Iterable[str]) -> tuple[str, ...]:
         if slug != "critical" and slug not in SLUGS:
             raise ValueError(f"there is no finding {slug!r}{did_you_mean(slug, [*SLUGS, 'critical'])}")
     return slugs
+
+
+def parse_allow(value: str | Iterable[str]) -> tuple[str, ...]:
+    """What the guard may do: a list, or one string with commas. Raises ValueError for an unknown act, and for none."""
+    parts = value.split(",") if isinstance(value, str) else value
+    acts = tuple(act.strip() for act in parts if act.strip())
+    for act in acts:
+        if act not in ACTS:
+            raise ValueError(f"{act!r} is none of {', '.join(ACTS)}{did_you_mean(act, ACTS)}")
+    if not acts:
+        raise ValueError(f"name at least one of {', '.join(ACTS)}")
+    return acts
+
+
+def parse_rules(value: str | Iterable[str]) -> tuple[str, ...]:
+    """Rules for predictions: a list, or one string with semicolons. Raises ValueError for what is no rule."""
+    parts = value.split(";") if isinstance(value, str) else list(value)
+    for part in parts:
+        if not isinstance(part, str):
+            raise ValueError(f"a rule is a text, not {part!r}")
+    texts = tuple(text.strip() for text in parts if text.strip())
+    if texts:
+        from vivavoce.measure.rules_run import parse_run_rule
+
+        for text in texts:
+            parse_run_rule(text)
+    return texts
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
@@ -136,7 +177,10 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "mode": _mode,
     "fail_on": _severity,
     "stop_on": parse_stop,
+    "rules": parse_rules,
     "preflight": _boolean,
+    "guard": _boolean,
+    "allow": parse_allow,
     "live": _boolean,
     "quiet": _boolean,
 }
@@ -156,6 +200,8 @@ def _parsed(name: str, value: Any, source: str, base: Path) -> Any:
 
 
 def _option(name: str) -> str:
+    if name == "rules":  # given one by one
+        return "--rule"
     return next((f"--{key}" for key, field in _KEYS.items() if field == name), f"--{name}")
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from vivavoce.settings import Settings, parse_budget, resolve
+from vivavoce.settings import Settings, parse_budget, parse_rules, resolve
 
 if TYPE_CHECKING:
     from vivavoce.attach.session import Outcome, Session
@@ -95,18 +96,24 @@ class Watch:
         return "<p>Vivavoce: nothing was trained.</p>" if report is None else html_fragment(report)
 
 
-def watch(*watched: Any, budget: str | float | None = None, directory: str | Path | None = None) -> Watch:
+def watch(
+    *watched: Any,
+    budget: str | float | None = None,
+    directory: str | Path | None = None,
+    rules: Iterable[str] | None = None,
+) -> Watch:
     """Watch the training inside a `with` block.
 
     `watched` are models (`torch.nn.Module`) and optimizers (`torch.optim.Optimizer`): where any are given, only the
     optimizers among them are followed, and those that step one of the models; without any, everything is. `budget` is the share
-    of step time that watching may cost ("2%" or 0.02), `directory` the folder of the store.
+    of step time that watching may cost ("2%" or 0.02), `directory` the folder of the store, `rules` what predictions must
+    obey, such as "prediction >= 0" (docs/findings/rule-violated.md).
 
     >>> with watch(model, optimizer) as run:   # doctest: +SKIP
     ...     train(model, optimizer)
     >>> run.findings                           # doctest: +SKIP
 
-    Raises TypeError for anything that is neither a model nor an optimizer, ValueError for a bad budget.
+    Raises TypeError for anything that is neither a model nor an optimizer, ValueError for a bad budget or rule.
     """
     import torch
 
@@ -118,5 +125,6 @@ def watch(*watched: Any, budget: str | float | None = None, directory: str | Pat
     given: dict[str, Any] = {
         "budget": None if budget is None else parse_budget(budget),
         "directory": None if directory is None else Path(directory),
+        "rules": None if rules is None else parse_rules(rules),
     }
     return Watch(models, optimizers, resolve(given))

@@ -223,3 +223,18 @@ def test_random_numbers_are_not_drawn(session):
     session.uninstall()
     assert torch.equal(before[0], torch.get_rng_state())
     assert before[1:] == (np.random.get_state()[1].tolist(), random.getstate())
+
+
+@pytest.mark.parametrize(
+    ("file", "library"),
+    [
+        ("/env/lib/python3.12/site-packages/skorch/net.py", True),
+        ("/env/lib/python3.12/site-packages/pytorch_lightning/loops/optimization/automatic.py", True),
+        ("/env/lib/python3.12/site-packages/my_own_package/train.py", False),
+        ("/home/me/skorch/train.py", False),
+    ],
+)
+def test_lines_of_training_libraries_are_not_the_users(file, library):
+    from vivavoce.attach.sites import is_library
+
+    assert is_library(file) is library

@@ -191,6 +191,16 @@ def test_json_without_training(tmp_path: Path, script: str) -> None:
     assert done.stderr == f"viva ▸ {report['reason']}\n"
 
 
+@pytest.mark.parametrize(("seconds", "said"), [(1.2, True), (0, False)])
+def test_programs_that_a_launcher_starts_are_named(tmp_path: Path, seconds: float, said: bool) -> None:
+    child = f"import time\nwhile time.process_time() < {seconds}: pass"
+    done = fake(
+        tmp_path, "nothing", script=f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    )
+    assert "the script never imported torch" in done.stderr
+    assert ("put `viva run` before them" in done.stderr) == said
+
+
 def test_json_that_cannot_be_written_costs_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     script = "import torch, shutil; shutil.rmtree('out')"

@@ -306,3 +306,62 @@ def test_steps_skipped_by_the_scaler(skips, expected):
     )
     found = {finding.slug for finding in vivavoce.examine.examine(run).findings}
     assert ("amp-underflow" in found) == expected
+
+
+# ---- causes that look alike ---------------------------------------------------------------------------------------------
+
+
+def test_a_singular_derivative_is_no_matter_of_the_learning_rate(watched):
+    """The steps are large, but the loss fell until a distance became zero."""
+    model = nn.Linear(4, 4)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with watched:
+        for step in range(60):
+            x = torch.randn(8, 4)
+            made = model(x)
+            target = made.detach() if step == 30 else x
+            optimizer.zero_grad()
+            ((made - target) ** 2).sum(1).sqrt().mean().backward()
+            optimizer.step()
+    finding = watched.verdict.primary
+    assert finding.slug == "non-finite"
+    assert "Sqrt" in finding.why
+
+
+def test_actor_and_critic_are_no_generator_and_discriminator(watched):
+    """The critic sees actions beside states, whose range is not the actor's, and rates them."""
+    actor = nn.Sequential(nn.Linear(3, 32), nn.ReLU(), nn.Linear(32, 1), nn.Tanh())
+    critic = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 1))
+    of_actor, of_critic = (torch.optim.Adam(model.parameters(), 1e-3) for model in (actor, critic))
+    with watched:
+        for step in range(450):
+            state, action = torch.randn(64, 3), torch.rand(64, 1) * 2 - 1
+            reward = -((action - state[:, :1].tanh()) ** 2)
+            of_critic.zero_grad()
+            F.mse_loss(critic(torch.cat([state, action], 1)), reward).backward()
+            of_critic.step()
+            if step % 3 == 0:
+                of_actor.zero_grad()
+                (-critic(torch.cat([state, actor(state)], 1)).mean()).backward()
+                of_actor.step()
+    assert alarms(watched) == set()
+
+
+@pytest.mark.parametrize("broken", [True, False], ids=["broken", "with an empty batch"])
+def test_nan_in_the_validation_data_alone(watched, broken):
+    x, y = X[1400:1500].clone(), Y[1400:1500]
+    if broken:
+        x[3, 5] = math.nan
+    model = mlp()
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    with watched:
+        for _ in range(8):
+            fit(model, optimizer, X[:1400], Y[:1400], 20, validation=None)
+            model.eval()
+            with torch.no_grad():
+                for part in (slice(0, 50), slice(50, 100), slice(100, 100)):
+                    F.cross_entropy(model(x[part]), y[part])
+            model.train()
+    assert primary(watched) == ("non-finite" if broken else "healthy")
+    if broken:
+        assert "8 of 8 passes" in watched.verdict.primary.why

@@ -42,6 +42,9 @@ def test_each_source_gives_way_to_the_next(tmp_path: Path) -> None:
     environment = resolve({}, variables, inside)
     assert (environment.budget, environment.directory) == (0.06, inside / "elsewhere")
     assert environment.stop_on == ("critical", "guessing")
+    rules = {"VIVA_RULES": "prediction > 0; sum(probability) <= 1"}
+    assert resolve({}, rules, inside).rules == ("prediction > 0", "sum(probability) <= 1")
+    assert resolve({"rules": ("target < 3",)}, rules, inside).rules == ("target < 3",)
     line = resolve({"budget": "7%", "directory": None}, variables, inside)
     assert (line.budget, line.directory, line.fail_on) == (0.07, inside / "elsewhere", "note")
 
@@ -55,6 +58,8 @@ def test_each_source_gives_way_to_the_next(tmp_path: Path) -> None:
         ("[tool]\nvivavoce = 3", "tool.vivavoce is not a table"),
         ("[tool.vivavoce]\ndir = 3", "dir: 3 is not a path"),
         ("[tool.vivavoce]\nstop-on = 3", "stop-on: "),
+        ('[tool.vivavoce]\nrules = ["age > 3"]', "rules: 'age > 3' speaks of none of prediction, target"),
+        ("[tool.vivavoce]\nrules = [3]", "rules: a rule is a text, not 3"),
         ('[tool.vivavoce]\nlive = "perhaps"', "'perhaps' is neither true nor false"),
     ],
 )
@@ -98,3 +103,27 @@ def test_a_child_records_and_is_silent(tmp_path: Path) -> None:
     settings = resolve({"fail_on": "note", "json": "x.json", "stop_on": ("critical",)}, {}, tmp_path).in_child(42)
     assert (settings.parent, settings.speaks, settings.json, settings.fail_on) == (42, False, None, None)
     assert settings.stop_on == ("critical",)
+
+
+def test_what_the_guard_may_do(tmp_path: Path) -> None:
+    everything = ("clip", "rewind", "lower-learning-rate", "skip-batch")
+    assert resolve({"guard": True}, {}, tmp_path).allow == everything
+    assert not resolve({}, {}, tmp_path).guard
+    assert resolve({"guard": True, "allow": "clip, rewind"}, {}, tmp_path).allow == ("clip", "rewind")
+    write(tmp_path, '[tool.vivavoce]\nguard = true\nallow = ["skip-batch"]\n')
+    assert resolve({}, {}, tmp_path).allow == ("skip-batch",)
+    assert resolve({}, {"VIVA_ALLOW": "clip", "VIVA_GUARD": "0"}, tmp_path).allow == ("clip",)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"guard": True, "allow": "clip,rewnd"}, "'rewnd' is none of clip, rewind.*did you mean 'rewind'?"),
+        ({"guard": True, "allow": ","}, "name at least one of clip"),
+        ({"allow": "clip"}, "nothing acts on the training without --guard"),
+        ({"guard": True, "preflight": True}, "leave out one of the two"),
+    ],
+)
+def test_what_the_guard_cannot_do(tmp_path: Path, given: dict[str, object], says: str) -> None:
+    with pytest.raises(SettingError, match=says):
+        resolve(given, {}, tmp_path)

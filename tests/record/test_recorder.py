@@ -24,6 +24,7 @@ from vivavoce.record.entities import (
     Node,
     Optimizer,
     Parameter,
+    Rule,
     Site,
 )
 from vivavoce.record.memory import MAX_EVENTS_PER_KIND
@@ -53,6 +54,7 @@ ENTITIES: tuple[Entity, ...] = (
     ),
     Clip(id=0, function="clip_grad_norm_", threshold=1.0, norm_type=float("inf"), site=SITE, after_step=True),
     Node(id=5, op="AddmmBackward0", inputs=(1, 2), parameter=1, loss=0, site=SITE, code="loss.backward()"),
+    Rule(id=0, text="prediction[0] > 3", loss=1, function="mse_loss", unfit="there is no input at hand"),
 )
 
 Make = Callable[..., Recorder]

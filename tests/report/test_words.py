@@ -66,6 +66,28 @@ def test_paths_below_the_current_folder_are_short(tmp_path, monkeypatch):
     assert words.short_path("/elsewhere/train.py") == "/elsewhere/train.py"
 
 
+def test_paths_are_written_for_the_folder_in_which_the_reader_sits(tmp_path, monkeypatch):
+    monkeypatch.chdir("/")
+    with words.read_in(tmp_path):
+        assert words.short_path(str(tmp_path / "train.py")) == "train.py"
+        assert words.name_of_run(tmp_path / ".viva" / "kiwi.db") == "kiwi"
+    assert words.short_path(str(tmp_path / "train.py")) == str(tmp_path / "train.py")[1:]
+
+
+@pytest.mark.parametrize(
+    ("path", "argument"),
+    [(".viva/kiwi.db", ""), ("runs/my kiwi.db", " 'runs/my kiwi.db'"), ("/else/where/kiwi.db", " /else/where/kiwi.db")],
+)
+def test_the_next_command_finds_the_run_wherever_it_was_recorded(tmp_path, monkeypatch, path, argument):
+    monkeypatch.chdir(tmp_path)
+    report = {"verdict": "healthy", "findings": [], "path": str(tmp_path / path)}
+    assert words.next_commands(report)[0] == f"viva report{argument} --format html"
+
+
+def test_a_run_without_a_file_is_not_to_be_reported():
+    assert words.next_commands({"verdict": "healthy", "findings": [], "path": None}) == ["viva runs"]
+
+
 def test_only_our_own_html_passes_unescaped():
     assert markup.element("p", "<b>", markup.element("b", '"')) == "<p>&lt;b&gt;<b>&quot;</b></p>"
     assert markup.element("a", href='"><script>') == '<a href="&quot;&gt;&lt;script&gt;"></a>'

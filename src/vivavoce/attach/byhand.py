@@ -64,7 +64,7 @@ class ByHand:
     def after_backward(self) -> None:
         """A backward call is over: read the gradients it left. Faults switch the optimizer tap off."""
         session = self.session
-        if session.light:
+        if session.light.on:
             session.begin_step(self.state)
             self.state.steps += 1
             session.end_light_step()

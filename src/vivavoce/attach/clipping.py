@@ -36,7 +36,7 @@ class ClipTap(Tap):
     def _wrap_norm(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def clip_grad_norm_(*args: Any, **kwargs: Any) -> Any:
             total = original(*args, **kwargs)
-            if self.on and not self.session.light and not torch.compiler.is_compiling() and self.session.active:
+            if self.on and not self.session.light.on and not torch.compiler.is_compiling() and self.session.active:
                 try:
                     threshold = kwargs.get("max_norm", args[1] if len(args) > 1 else float("nan"))
                     norm_type = kwargs.get("norm_type", args[2] if len(args) > 2 else 2.0)
@@ -49,7 +49,7 @@ class ClipTap(Tap):
 
     def _wrap_value(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def clip_grad_value_(*args: Any, **kwargs: Any) -> Any:
-            if self.on and not self.session.light and not torch.compiler.is_compiling() and self.session.active:
+            if self.on and not self.session.light.on and not torch.compiler.is_compiling() and self.session.active:
                 try:
                     threshold = kwargs.get("clip_value", args[1] if len(args) > 1 else float("nan"))
                     self._clipped("clip_grad_value_", threshold, float("inf"), None)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class LoaderState:
     """A data loader and how it is used."""
 
+    __slots__ = ("batches", "entity", "signal", "streak", "trained")
+
     def __init__(self, entity: Loader, signal: SignalWriter) -> None:
         self.entity = entity
         self.signal = signal
@@ -71,19 +73,20 @@ class LoaderTap(Tap):
         return iterate
 
     def _wrap_next(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        by_iterator = self._by_iterator
+
         def next_batch(iterator: Any) -> Any:
-            if not self.on or not self.session.active:
-                return original(iterator)
             try:
                 batch = original(iterator)
             except StopIteration:
                 self._end(iterator)
                 raise
-            state = self._by_iterator.get(id(iterator))
+            state = by_iterator.get(id(iterator))
             if state is not None:
                 state.batches += 1
-                if not self._feeding or self._feeding[-1] is not state:
-                    self._feeding = [other for other in self._feeding if other is not state] + [state]
+                feeding = self._feeding
+                if not feeding or feeding[-1] is not state:
+                    self._feeding = [other for other in feeding if other is not state] + [state]
             return batch
 
         return next_batch
@@ -110,7 +113,8 @@ class LoaderTap(Tap):
         state = self._state(loader)
         if state.batches:  # the pass before was broken off
             self._close(state)
-        self._by_iterator = {key: value for key, value in self._by_iterator.items() if value is not state}
+        for key in [key for key, other in self._by_iterator.items() if other is state]:
+            del self._by_iterator[key]
         self._by_iterator[id(iterator)] = state
         self.session.recorder.entity(state.entity)
         self.session.budget.charge(now() - started)

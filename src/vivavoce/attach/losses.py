@@ -110,11 +110,12 @@ class LossTap(Tap):
 
     def _wrap(self, function: str, original: Callable[..., Any]) -> Callable[..., Any]:
         session, is_compiling, is_grad_enabled = self.session, torch.compiler.is_compiling, torch.is_grad_enabled
+        light = session.light
 
         def loss_function(*args: Any, **kwargs: Any) -> Any:
-            if is_compiling() or self._busy or not self.on or not session.active:
+            if light.on and is_grad_enabled():
                 return original(*args, **kwargs)
-            if session.light and is_grad_enabled():
+            if is_compiling() or self._busy or not self.on or not session.active:
                 return original(*args, **kwargs)
             if args and type(args[0]) not in numbers.PLAIN:
                 with self.patches.suspended():  # a subclass of Tensor may look functions up by identity
@@ -187,6 +188,11 @@ class LossTap(Tap):
         self.session.recorder.entity(entity)
         return LossSite(entity)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether the next backward call settles what earlier losses were for."""
+        return self._doubtful or self._validating or bool(self._unclaimed)
+
     def backward_begins(self) -> None:
         """A backward call starts: the losses since the one before it belong to training."""
         if self._doubtful:
@@ -222,10 +228,12 @@ class LossTap(Tap):
         if current is None:
             current = site.validation = Pass(self.session.step)
         self._validating = True
+        self.session.light.pause()
         shape = _shape(prediction)
         current.sizes.append(shape[0] if shape else 1)
         value = result.detach()
         self.session.readback.read((value if value.ndim == 0 else value.mean()).reshape(1), current.values.extend)
+        self.session.rules.validated(site.entity.id, site.entity.function, len(current.sizes), prediction, target)
         if site.entity.classes is None or not self.session.budget.affords(site.accuracy_cost):
             return
         started = now()
@@ -252,12 +260,12 @@ class LossTap(Tap):
     def _close(self, site: LossSite, done: Pass) -> None:
         if len(done.values) < len(done.sizes):
             self.session.readback.drain()
-        finite = [(v, n) for v, n in zip(done.values, done.sizes, strict=False)]
+        finite = [(v, n) for v, n in zip(done.values, done.sizes, strict=False) if n]  # the mean of no example is NaN
         examples = sum(n for _, n in finite)
         if not examples:
             return
         if site.entity.reduction == "sum":
-            finite = [(v / n, n) for v, n in finite if n]
+            finite = [(v / n, n) for v, n in finite]
         mean = sum(v * n for v, n in finite) / examples
         spread = sum(n * (v - mean) ** 2 for v, n in finite) / examples if math.isfinite(mean) else math.nan
         accuracy = done.hits / done.judged if done.judged else math.nan
@@ -279,6 +287,7 @@ class LossTap(Tap):
         for name, value in (("prediction", prediction), ("target", target)):
             if numbers.is_plain(value) and value.numel():
                 self._emit(name, owner, columns, step, _spread(value))
+        self.session.rules.sampled(site.entity.id, site.entity.function, prediction, target)
         if site.entity.classes is not None and numbers.is_plain(prediction) and numbers.is_plain(target):
             self._sample_classes(site, owner, step, prediction, target, kwargs)
         spent = now() - started

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from vivavoce.attach import numbers
 from vivavoce.attach.budget import now
+from vivavoce.attach.costs import multiply_adds, shape_of
 from vivavoce.attach.tap import Tap
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class ModuleTap(Tap):
         self.outputs: set[tuple[int, int]] = set()  # (address, size) of activations already looked at
         self._step = 0
         self._calls = 0
+        self._sizes: dict[int, dict[str, Any]] = {}  # module -> what is known of its calls in this step
+        self._sized: set[int] = set()  # modules whose shapes and cost are recorded
 
     def install(self) -> None:
         """Hear of modules as they are built; the forward hook comes and goes with the samples."""
@@ -86,6 +89,8 @@ class ModuleTap(Tap):
                 self.outputs.add((output.data_ptr(), output.numel()))
             state, entity_id = known
             self.session.insight.called(state.id, module, state.root() is module, entity_id, args, output)
+            if entity_id not in self._sized:
+                self._look_at_size(entity_id, module, args, output)
             if id(module) in self._seen:
                 return
             self._seen.add(id(module))
@@ -97,11 +102,20 @@ class ModuleTap(Tap):
             self.fail(error)
         self.session.budget.charge_deep(now() - started)
 
+    def _look_at_size(self, entity_id: int, module: nn.Module, args: Any, output: Any) -> None:
+        sizes = self._sizes.setdefault(
+            entity_id,
+            {"input_shape": shape_of(args), "output_shape": shape_of(output), "calls": 0, "multiply_adds": 0},
+        )
+        sizes["calls"] += 1
+        sizes["multiply_adds"] += multiply_adds(module, args, output)
+
     def _look_at_input(self, model: int, args: Any) -> None:
         inputs = [v for v in args if numbers.is_plain(v) and v.is_floating_point() and v.numel()]
         if not inputs or inputs[0].grad_fn is not None:  # what another module made is no data
             return
         self._input_of.add(model)
+        self.session.rules.saw_input(inputs[0])
         columns = ("mean", "std", "min", "max", "nonfinite", "constant_features")
         signal, step = self.session.recorder.signal("input", ("model", model), columns), self.session.coming
         self.session.readback.read(_input_row(inputs[0]), lambda values: signal.append(step, values))
@@ -119,6 +133,10 @@ class ModuleTap(Tap):
 
     def emit(self) -> None:
         """The sampled step is over: record what was seen, one row a model."""
+        sizes, self._sizes = self._sizes, {}
+        for module, facts in sizes.items():
+            self._sized.add(module)
+            self.session.registry.describe(module, **facts)
         rows, self._rows = self._rows, {}
         for model, by_module in rows.items():
             columns = tuple(sorted(by_module))

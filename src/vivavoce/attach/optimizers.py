@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 import sys
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from types import FrameType
@@ -20,9 +20,11 @@ from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
     register_optimizer_step_pre_hook,
 )
+from torch.utils.hooks import RemovableHandle
 
 from vivavoce.attach import numbers
 from vivavoce.attach.budget import now
+from vivavoce.attach.light import finite_at
 from vivavoce.attach.sites import is_method_of, local_variables
 from vivavoce.attach.tap import Tap
 from vivavoce.record.entities import Optimizer as OptimizerEntity
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
 
 ALARM_GROWTH = 0.7  # nats: a total norm twice its running geometric mean raises the alarm
 NORM_MEMORY = 0.03  # weight of the newest log-norm in that mean
-_C_TYPES: dict[torch.dtype, Any] = {torch.float32: ctypes.c_float, torch.float64: ctypes.c_double}
 NO_GRADIENT = -1.0  # stands for a gradient that is None
 PROBE_STEPS = 10  # steps in which a parameter with a gradient is looked for, to tell whether gradients are cleared
 
@@ -79,7 +80,8 @@ class OptimizerTap(Tap):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self.states: dict[int, OptimizerState] = {}
-        self._handles: list[Any] = []
+        self._pre_handle = self._post_handle = RemovableHandle(OrderedDict())
+        self._light = session.light
         self._stepping: list[int] = []  # ids of optimizers inside step(): one that steps another counts once
 
     def install(self) -> None:
@@ -87,17 +89,19 @@ class OptimizerTap(Tap):
         self.patches.wrap(Optimizer, "__init__", self._wrap_init)
         self.patches.wrap(Optimizer, "zero_grad", self._wrap_zero_grad)
         self.patches.wrap(torch.nn.Module, "zero_grad", self._wrap_zero_grad)
-        self._handles = [
-            register_optimizer_step_pre_hook(self._before_step),
-            register_optimizer_step_post_hook(self._after_step),
-        ]
+        self._pre_handle = register_optimizer_step_pre_hook(self._before_step)
+        self._post_handle = register_optimizer_step_post_hook(self._after_step)
 
     def uninstall(self) -> None:
         """Remove wrappers and hooks."""
         super().uninstall()
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
+        self._pre_handle.remove()
+        self._post_handle.remove()
+
+    @property
+    def depth(self) -> int:
+        """How many optimizers are inside `step()` now: 2 where one steps another."""
+        return len(self._stepping)
 
     # construction -----------------------------------------------------------------------------------------------
 
@@ -142,20 +146,34 @@ class OptimizerTap(Tap):
     def _forget(self, key: int, state: OptimizerState) -> None:
         if self.states.get(key) is state:
             del self.states[key]
+        if self._light.state is state:
+            self.session.look_closer()
 
     # stepping ---------------------------------------------------------------------------------------------------
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        session = self.session
+        light, session = self._light, self.session
+        if light.key == id(optimizer) and not self._stepping and finite_at(light.sentinel, light.kind):
+            light.left -= 1
+            light.backward_calls = 0
+            session.step = session.coming
+            session.coming += 1
+            if light.left == 0:
+                light.last = True
+                self.hear_ends()
+            return
         if not self.on or torch.compiler.is_compiling() or not session.active:
             return
         key = id(optimizer)
+        if light.key is not None:
+            self._more_than_counting(key)
         if self._stepping:
             self._stepping = _still_stepping(self._stepping)
         self._stepping.append(key)
         if len(self._stepping) > 1:
+            light.barred = True  # its steps are not to be counted by their beginnings
             return
-        if session.light and self._step_lightly(key):
+        if light.on and self._step_lightly(key):
             return
         started = now()
         try:
@@ -174,27 +192,49 @@ class OptimizerTap(Tap):
             self.fail(error)
         session.budget.charge(now() - started)
 
+    def ignore_ends(self) -> None:
+        """Nothing is done at the end of a step while steps are only counted: PyTorch need not call."""
+        self._post_handle.remove()
+
+    def hear_ends(self) -> None:
+        """Hear of the end of each step again, of the one that goes on too."""
+        self._post_handle.remove()
+        if self.session.active:
+            self._post_handle = register_optimizer_step_post_hook(self._after_step)
+
+    def _more_than_counting(self, key: int) -> None:
+        """A gradient is not finite; or another optimizer steps, perhaps inside a step of the known one."""
+        light = self._light
+        if light.key is not None and light.key != key:
+            self._stepping.append(light.key)
+            light.barred = True
+        self.session.look_closer()
+
     def _step_lightly(self, key: int) -> bool:
         """Count a step of an optimizer that is known, and no more."""
         state = self.states.get(key)
         if state is None or state.steps == 0 or not state.followed:
             self.session.look_closer()
             return False
-        if state.sentinel is not None and not self.session.failures.exhausted and not _finite_at(state.sentinel):
+        if not self.session.failures.exhausted and not finite_at(state.sentinel):
             self.session.look_closer()
             return False
         self.session.begin_step(state)
         return True
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        session = self.session
+        light, session = self._light, self.session
+        if light.key is not None:
+            if light.last:
+                session.end_light_round()
+            return
         if not self.on or torch.compiler.is_compiling() or not session.active:
             return
         if self._stepping:
             self._stepping.pop()
         if self._stepping:
             return
-        if session.light:
+        if light.on:
             state = self.states[id(optimizer)]
             state.steps += 1
             state.backward_calls = 0
@@ -371,10 +411,10 @@ class OptimizerTap(Tap):
     # clearing of gradients ----------------------------------------------------------------------------------------
 
     def _wrap_zero_grad(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        session = self.session
+        light, session = self._light, self.session
 
         def zero_grad(owner: Any, *args: Any, **kwargs: Any) -> Any:
-            if not session.light and self.on and not torch.compiler.is_compiling() and session.active:
+            if not light.on and self.on and not torch.compiler.is_compiling() and session.active:
                 try:
                     self._clearing(owner)
                 except Exception as error:
@@ -430,6 +470,7 @@ class OptimizerTap(Tap):
 
     def count_backward(self) -> None:
         """A backward call of a light step starts."""
+        self._light.backward_calls += 1
         for state in self.states.values():
             state.backward_calls += 1
 
@@ -478,16 +519,6 @@ def _count_parameters(optimizer: Any) -> int:
     for group in optimizer.param_groups:
         count += len(group["params"])
     return count
-
-
-def _finite_at(parameter: Tensor) -> bool:
-    """Whether the first element of a gradient on the CPU is finite, read from its memory: a tenth of an indexing's cost."""
-    gradient = parameter.grad
-    kind = None if gradient is None else _C_TYPES.get(gradient.dtype)
-    if gradient is None or kind is None or gradient.numel() == 0:
-        return True
-    value: float = kind.from_address(gradient.data_ptr()).value
-    return value - value == 0.0
 
 
 def _changed(state: OptimizerState, optimizer: Any) -> bool:

@@ -37,6 +37,11 @@ class Readback:
         else:
             self._waiting.append((values.to(torch.float32), deliver))
 
+    @property
+    def idle(self) -> bool:
+        """Nothing is on its way."""
+        return not (self._waiting or self._flying)
+
     def tick(self) -> None:
         """Once a step: start copies, deliver those that have arrived."""
         if self._waiting:

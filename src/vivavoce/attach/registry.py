@@ -49,6 +49,7 @@ class Registry:
         self._next_module = 0
         self._next_model = 0
         self._functional: dict[str, int] = {}
+        self._described: dict[int, Module] = {}  # entity id -> what is recorded of a module
 
     @property
     def compiled(self) -> bool:
@@ -110,6 +111,12 @@ class Registry:
             )
         return self._functional[name]
 
+    def describe(self, id: int, **facts: Any) -> None:
+        """Record more about a module."""
+        if id in self._described:
+            self._described[id] = replace(self._described[id], **facts)
+            self._recorder.entity(self._described[id])
+
     def _take_module_id(self) -> int:
         self._next_module += 1
         return self._next_module - 1
@@ -146,16 +153,15 @@ class Registry:
             if next(module.children(), None) is None:
                 state.leaves.append(entity_id)
             own = module.__dict__.get("_parameters", {})
-            self._recorder.entity(
-                Module(
-                    id=entity_id,
-                    model=state.id,
-                    name=plain_name(name),
-                    class_name=type(module).__name__,
-                    parameters=sum(p.numel() for p in own.values() if p is not None and not _is_lazy(p)),
-                    site=_class_site(type(module)),
-                )
+            self._described[entity_id] = Module(
+                id=entity_id,
+                model=state.id,
+                name=plain_name(name),
+                class_name=type(module).__name__,
+                parameters=sum(p.numel() for p in own.values() if p is not None and not _is_lazy(p)),
+                site=_class_site(type(module)),
             )
+            self._recorder.entity(self._described[entity_id])
 
     def _record_parameters(self, state: ModelState, root: nn.Module, step: int) -> None:
         names: dict[int, list[str]] = {}

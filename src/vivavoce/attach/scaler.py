@@ -69,6 +69,9 @@ class ScalerTap(Tap):
         return step
 
     def _note(self, result: Any, outputs: Any) -> None:
+        if not self.session.light.barred:  # steps may be skipped: each is looked at
+            self.session.light.barred = True
+            self.session.look_closer()
         if isinstance(outputs, Tensor):
             self.scaled = [*(self.scaled or [])[-MOST_SCALED:], (weakref.ref(result), outputs.detach())]
         elif isinstance(outputs, (list, tuple)):

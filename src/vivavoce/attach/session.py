@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from vivavoce._version import __version__
 from vivavoce.attach.budget import Budget
 from vivavoce.attach.examination import LiveExamination
+from vivavoce.attach.light import Light
 from vivavoce.attach.sites import Sites, is_library, site_of
 from vivavoce.examine.finding import Finding
 from vivavoce.examine.verdict import Verdict, examine
@@ -55,6 +56,7 @@ class Status:
     overhead: float | None
     worst: str | None
     severity: str | None
+    guarded: int = 0  # acts of the guard
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ class Session:
         from vivavoce.attach.compiling import CompileTap
         from vivavoce.attach.failures import Failures
         from vivavoce.attach.graph import GraphTap
+        from vivavoce.attach.guard import Guard
         from vivavoce.attach.insight import InsightTap
         from vivavoce.attach.loaders import LoaderTap
         from vivavoce.attach.losses import LossTap
@@ -111,10 +114,12 @@ class Session:
         from vivavoce.attach.preflight import Preflight
         from vivavoce.attach.readback import Readback
         from vivavoce.attach.registry import Registry
+        from vivavoce.attach.rules import RuleTap
         from vivavoce.attach.scaler import ScalerTap
 
         self.recorder = Recorder(self._make_store, self._facts(), on_fault=self.fault, held=True)
         self.recorder.add_job(LiveExamination(self))
+        self.light = Light()  # on light steps only the raw loss is read
         self.registry = Registry(self.recorder)
         self.readback = Readback()
         self.failures = Failures(self)
@@ -126,6 +131,7 @@ class Session:
         self.modules = ModuleTap(self)
         self.graph = GraphTap(self)
         self.insight = InsightTap(self)
+        self.rules = RuleTap(self)
         self.clipping = ClipTap(self)
         self.scaler = ScalerTap(self)
         self.taps: tuple[Tap, ...] = (
@@ -136,6 +142,7 @@ class Session:
             self.modules,
             self.graph,
             self.insight,
+            self.rules,
             self.clipping,
             self.scaler,
             CompileTap(self),
@@ -143,12 +150,13 @@ class Session:
         self.preflight = Preflight(self) if self.settings.preflight else None
         if self.preflight is not None:
             self.taps = (*self.taps, self.preflight)
+        self.guard = Guard(self) if self.settings.guard else None
+        if self.guard is not None:
+            self.taps = (*self.taps, self.guard)  # the last one: what it changes has been recorded as it was
         self.by_hand: ByHand | None = None
         self.step = 0
         self.coming = 1
         self.deep = True  # the very first step is sampled
-        self.light = False  # on light steps only the raw loss is read
-        self._light_left = 0  # light steps still to come
         self._light_since = 0  # light steps since the last full one
         self._full_left = 1  # full steps still to come in this round
         self.last_step_seconds = 0.0
@@ -199,6 +207,7 @@ class Session:
         """Take every tap out again; what was recorded stays, and `install` goes on with it."""
         if not self._installed:
             return
+        self.look_closer()
         self._installed = False
         self.active = False
         if self in _forking:
@@ -315,6 +324,7 @@ class Session:
     def enter_fork(self) -> None:
         """In a forked child: nothing is recorded unless the child trains."""
         self.active = False
+        self.light.end()
 
     def awake(self) -> bool:
         """Whether this process records; a forked child that trains begins a run of its own."""
@@ -377,6 +387,7 @@ class Session:
             self._end_step(state)
         except Exception as error:
             self.active = False
+            self.light.end()
             self.fault("session", error)
         if self.stop_slug is not None:
             self._stop()
@@ -419,8 +430,9 @@ class Session:
         if self.budget.wants_deep(self.coming):
             self._begin_sample()
             return
-        self._light_left = players * self.budget.light_steps(self.step)
-        self.light = self._light_left > 0
+        self.light.begin(self, players * self.budget.light_steps(self.step))
+        if self.light.key is not None:
+            self.optimizers.ignore_ends()
 
     def end_light_step(self) -> None:
         """An optimizer has stepped on a light step."""
@@ -428,18 +440,27 @@ class Session:
         if self.blackbox.capture is not None:
             self.blackbox.step_over()
         self.coming = self.step + 1 if self._round >= self._last_round else self.step
-        self._light_since += 1
-        self._light_left -= 1
-        if self._light_left <= 0:
-            self.look_closer()
-            self.optimizers.mark_gradients()
+        self.light.left -= 1
+        if self.light.left <= 0:
+            self.end_light_round()
+        if self.stop_slug is not None:
+            self._stop()
+
+    def end_light_round(self) -> None:
+        """All light steps that were planned are over."""
+        self.look_closer()
+        self.optimizers.mark_gradients()
         if self.stop_slug is not None:
             self._stop()
 
     def look_closer(self) -> None:
         """No more light steps for now, whatever was planned."""
-        if self.light:
-            self.light = False
+        if self.light.on:
+            self._light_since += self.light.settle()
+            self.backward.hand_over()
+            if self.light.key is not None:
+                self.optimizers.hear_ends()
+            self.light.end()
             self._full_left = max(1, len(self._round | self._last_round))
             self.optimizers.forget_gradients()
 
@@ -489,6 +510,11 @@ class Session:
         if self.by_hand is not None:
             self.by_hand.after_backward()
 
+    @property
+    def at_start_of_round(self) -> bool:
+        """Whether the optimizer that steps now is the first of its round."""
+        return len(self._round) == 1
+
     def gradients_fresh(self) -> bool:
         """Whether a backward call came after the last step."""
         return any(state.backward_calls for state in self.optimizers.states.values())
@@ -501,6 +527,8 @@ class Session:
     def leave_modules_alone(self) -> None:
         """Something is compiled: no hooks on modules and no anomaly mode from here on."""
         self.compiling = True
+        self.light.barred = True
+        self.look_closer()
         self.modules.disarm()
         self.graph.stop_asking()
         self.blackbox.close()
@@ -517,6 +545,7 @@ class Session:
             overhead=self.budget.overhead,
             worst=finding.slug if finding else None,
             severity=finding.severity if finding else None,
+            guarded=sum(self.guard.counts.values()) if self.guard is not None else 0,
         )
 
 

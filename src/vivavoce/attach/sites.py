@@ -11,9 +11,11 @@ from typing import Any
 from vivavoce.record.entities import Site
 
 _OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_LIBRARIES = tuple(
-    f"{os.sep}{name}{os.sep}" for name in ("torch", "lightning", "pytorch_lightning", "accelerate", "transformers")
+_TRAINERS = (  # their loops call what the user's line asked for
+    *("torch", "lightning", "pytorch_lightning", "lightning_fabric", "accelerate", "transformers", "trl"),
+    *("skorch", "sklearn", "ignite", "fastai", "keras", "deepspeed", "composer", "stable_baselines3"),
 )
+_LIBRARIES = tuple(f"{os.sep}{name}{os.sep}" for name in _TRAINERS)
 _PACKAGES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
 

@@ -37,4 +37,6 @@ class Tap(ABC):
         """An internal error: this tap is off from here on; the training goes on."""
         if self.on:
             self.on = False
+            self.session.light.barred = True
+            self.session.look_closer()
             self.session.fault(self.name, error)

@@ -18,6 +18,7 @@ from vivavoce.settings import Settings
 if TYPE_CHECKING:
     from vivavoce.attach.session import Outcome
 
+LONG_WORK = 1.0  # seconds of processor time: what importing torch takes at least
 EXIT_FINDING = 3  # exit status of a run that --fail-on or --stop-on ended
 
 
@@ -30,6 +31,7 @@ class Watched:
         self.stream: TextIO | None = sys.stderr  # the script may replace or close sys.stderr
         self.lookout = Lookout(settings, command)
         self.live: Any = None
+        self.folder = _current_folder()  # in which the reader sits: the script may change its own
         self.path = sys.path[0 if sys.flags.safe_path else 1 :]  # where our own imports come from
 
     def start(self) -> None:
@@ -59,7 +61,10 @@ class Watched:
         report = self._report(outcome, ending)
         if self.settings.json is not None and not self.settings.rank:
             self._write_json(report)
-        self._print(outcome, report)
+        from vivavoce.report.words import read_in
+
+        with read_in(self.folder):
+            self._print(outcome, report)
         return self._fails(outcome)
 
     def _report(self, outcome: Outcome | None, ending: Ending) -> Any:
@@ -92,9 +97,10 @@ class Watched:
     def _why_nothing(self) -> str:
         if self.lookout.fault is not None:
             return f"this run was not watched: {describe(self.lookout.fault)}"
+        children = "; programs that it starts are not watched: put `viva run` before them" if _children_worked() else ""
         if self.lookout.session is None:
-            return "no training seen: the script never imported torch"
-        return "no training seen: no backward pass and no optimizer step"
+            return f"no training seen: the script never imported torch{children}"
+        return f"no training seen: no backward pass and no optimizer step{children}"
 
     def _write_json(self, report: Any) -> None:
         from vivavoce.report.json import write
@@ -123,11 +129,30 @@ class Watched:
             pass
 
 
+def _children_worked() -> bool:
+    """Whether processes that this one has waited for computed for as long as a training may."""
+    try:
+        import resource
+    except ImportError:  # not on this system
+        return False
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime > LONG_WORK
+
+
+def _current_folder() -> Path | None:
+    try:
+        return Path.cwd()
+    except OSError:  # it was deleted
+        return None
+
+
 def _line(child: Outcome) -> str:
     """A child process in a line: what was found in it, and how to read on."""
+    from vivavoce.report.words import name_of_run
+
     finding = child.verdict.primary
     verdict = child.verdict.outcome if finding is None else f"{finding.slug}   {finding.severity}"
-    where = "" if child.path is None else f" · viva report {child.path.stem}"
+    where = "" if child.path is None else f" · viva report {name_of_run(child.path)}"
     return f"process {child.run.meta.get('pid', '')}: {verdict}{where}"
 
 

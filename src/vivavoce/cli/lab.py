@@ -118,6 +118,7 @@ def _option(option: Option) -> click.Option:
         metavar=option.metavar,
         help=option.help,
         show_default=shown,
+        multiple=option.multiple,
     )
 
 

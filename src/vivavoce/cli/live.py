@@ -147,6 +147,9 @@ def words(status: Status, width: int, colour: bool = False) -> str:
         parts.append(f"‖gradient‖ {status.gradient_norm:.3g}")
     if status.overhead is not None:
         parts.append(f"overhead {100 * status.overhead:.1f} %")
+    guarded = getattr(status, "guarded", 0)
+    if guarded:
+        parts.append(f"guard acted {guarded:,} ×")
     plain = " · ".join(parts)[:width]
     if not status.worst:
         return plain

@@ -33,7 +33,22 @@ from vivavoce.targets import Target, TargetError, find_target
     help="End the run, exit 3, as soon as this is found: a finding, or critical. Repeatable.",
 )
 @click.option(
+    "--rule",
+    "rules",
+    metavar="RULE",
+    multiple=True,
+    help="What predictions must obey, such as 'prediction >= 0' or 'prediction[0] > prediction[1]'. Repeatable.",
+)
+@click.option(
     "--preflight", is_flag=True, default=None, help="Check the first 20 steps, end the run; exit 3 if critical."
+)
+@click.option(
+    "--guard", is_flag=True, default=None, help="Act on the training: clip what explodes, undo what is not finite."
+)
+@click.option(
+    "--allow",
+    metavar="ACTS",
+    help="What --guard may do, with commas: clip, rewind, lower-learning-rate, skip-batch. [default: all]",
 )
 @click.option("--quiet", is_flag=True, default=None, help="Print nothing of ours.")
 @click.option("--no-live", "live", flag_value="off", default=None, help="No status line in the terminal while it runs.")
@@ -43,7 +58,8 @@ from vivavoce.targets import Target, TargetError, find_target
 def command(context: click.Context, /, module: bool, words: tuple[str, ...], **options: Any) -> Callable[[], None]:
     """Run a Python script, watch its training, and say what is wrong with it and why.
 
-    The script runs as under python: same output, same exit code, same weights. Options after SCRIPT are its own.
+    The script runs as under python: same output, same exit code, same weights (but for --guard). Options after SCRIPT
+    are its own.
 
     \b
     viva run train.py --epochs 3
@@ -53,6 +69,7 @@ def command(context: click.Context, /, module: bool, words: tuple[str, ...], **o
     if not words:
         raise click.UsageError("name a script to run", context)
     options["stop_on"] = options["stop_on"] or None
+    options["rules"] = options["rules"] or None
     try:
         settings = resolve(options)
         target = find_target(words[0], module)

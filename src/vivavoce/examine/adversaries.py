@@ -16,6 +16,7 @@ from vivavoce.record.entities import Model
 from vivavoce.record.run import Run
 
 RIVALS = 2  # optimizers that take turns: of more, one may have another aim (adversarial autoencoders)
+REGRESSIONS = frozenset({"mse_loss", "smooth_l1_loss", "huber_loss", "l1_loss"})
 FEWEST_SAMPLES = 6  # sampled steps
 COLLAPSED = 0.35  # spread of what is made over that of the data; measured: healthy 0.5 (early) … 1, collapsed below 0.2
 GROWING = 1.2  # times, last over second quarter of the samples: variety that still grows has not collapsed
@@ -92,11 +93,31 @@ class GeneratorDominates(Detector):
             )
 
 
+def estimates_values(run: Run) -> bool:
+    """A critic is fitted to numbers that differ from example to example: it rates actions (actor and critic), and no fakes."""
+    trained = {track.owner[1] for track in run.tracks("train/function_loss") if track.owner and len(track)}
+    for site in (run.losses[id] for id in trained if id in run.losses):
+        one_number = site.target_shape[1:] in ((), (1,))
+        if (
+            site.function in REGRESSIONS
+            and one_number
+            and median(run.series("target", ("loss", site.id), "std").mean) > 0
+        ):
+            return True
+    return False
+
+
 def game_of(run: Run) -> Game | None:
     """The game between two networks with optimizers of their own; None where there is none, or too little was seen."""
     progress = Progress.of(run)
     tracks = [t for t in run.tracks("adversary") if len(t) >= FEWEST_SAMPLES and t.owner and t.owner[1] in run.models]
-    if not tracks or progress is None or progress.players < 2 or len(stepped_optimizers(run)) > RIVALS:
+    if (
+        not tracks
+        or estimates_values(run)
+        or progress is None
+        or progress.players < 2
+        or len(stepped_optimizers(run)) > RIVALS
+    ):
         return None
     track = max(tracks, key=len)
     made, low, high, separation = track.mean.T

@@ -28,6 +28,7 @@ from vivavoce.examine.oscillating_loss import OscillatingLoss
 from vivavoce.examine.output_range import OutputRange
 from vivavoce.examine.overfitting import Overfitting
 from vivavoce.examine.parameters_not_optimized import ParametersNotOptimized
+from vivavoce.examine.rule_violated import RuleViolated
 from vivavoce.examine.saturated_units import SaturatedUnits
 from vivavoce.examine.stopped_too_early import StoppedTooEarly
 from vivavoce.examine.stopped_too_late import StoppedTooLate
@@ -76,6 +77,7 @@ DETECTORS: tuple[type[Detector], ...] = (
     GradientSpikes,
     OscillatingLoss,
     # the outcome
+    RuleViolated,
     CapacityTooSmall,
     Underfitting,
     Guessing,

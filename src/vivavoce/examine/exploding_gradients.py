@@ -72,10 +72,13 @@ class ExplodingGradients(Detector):
         norms = unclipped_norms(run, optimizer)
         sensitivity = initial_sensitivity(run, optimizer)
         runaway = find_runaway(norms, first_nonfinite(run))
+        held = find_held(run, norms)
         if sensitivity is not None and sensitivity.value >= SENSITIVE and _blown(run, progress):
             yield _at_start(run, optimizer, sensitivity, norms)
         elif runaway is not None and _diverged(run, progress):
             yield _in_course(run, optimizer, runaway, norms)
+        elif held is not None:
+            yield _held_down(run, optimizer, held)
         elif len(norms.typical) >= FEWEST_ROWS and runaway is None and first_nonfinite(run) is None:
             top = float(np.nanmax(norms.peak)) / max(median(norms.typical), 1e-300)
             yield RuledOut(self.slug, f"the gradient's norm never exceeded {top:.1f} × its median")
@@ -130,6 +133,20 @@ def find_runaway(norms: Norms, broken: int | None = None) -> Runaway | None:
     return Runaway(int(steps[onset]), int(steps[-1]), float(tail.max()) / level, math.log(2) / slope, healthy)
 
 
+def find_held(run: Run, norms: Norms) -> Runaway | None:
+    """The norm left its level, and would have run away had the guard not clipped it; None where it did not."""
+    clipped = [event.step for event in run.events("guard") if event.data.get("act") == "clip"]
+    if not clipped:
+        return None
+    before, after = norms.typical[norms.steps < clipped[0]], norms.peak[norms.steps >= clipped[0]]
+    known = after[np.isfinite(after)]
+    level = median(before[np.isfinite(before)])
+    if not len(known) or not level > 0 or known.max() < GROWTH * level:
+        return None
+    healthy = float(np.nanquantile(before, GENTLE_QUANTILE))
+    return Runaway(clipped[0], clipped[-1], float(known.max()) / level, math.nan, healthy)
+
+
 def _at_start(run: Run, optimizer: Optimizer, sensitivity: Sensitivity, norms: Norms) -> Finding:
     name = sensitivity.parameter.name
     broken = first_nonfinite(run)
@@ -182,6 +199,22 @@ def _in_course(run: Run, optimizer: Optimizer, runaway: Runaway, norms: Norms) -
         (runaway.first, broken if broken is not None else runaway.last),
         runaway.healthy,
         0.95 if broken is not None else 0.85,
+    )
+
+
+def _held_down(run: Run, optimizer: Optimizer, held: Runaway) -> Finding:
+    parameter = _fastest(run, optimizer, held)
+    name = f"‖grad {parameter.name}‖" if parameter else "The gradient's norm"
+    return _finding(
+        run,
+        optimizer,
+        parameter,
+        f"{name} ran away at step {held.first:,}: the guard held it down from there on, and still the gradient reached "
+        f"{held.factor:,.0f} × its level before. The script itself does nothing against it.",
+        (Evidence("growth over the median before the guard acted", held.factor, "×", GROWTH, "before it was clipped"),),
+        (held.first, held.last),
+        held.healthy,
+        0.9,
     )
 
 

@@ -99,7 +99,7 @@ def decay_update(optimizer: Optimizer) -> float:
 def _harm(run: Run, progress: Progress | None, largest: float) -> tuple[str, Severity]:
     """What the loss suffered, in words; "" where nothing that these updates explain."""
     broken = first_nonfinite(run)
-    if broken is not None and largest >= LARGE:
+    if broken is not None and largest >= LARGE and not (largest < HUGE and _singular(run, progress)):
         return f"values stopped being finite at step {broken:,}", "critical"
     if progress is not None and progress.players > 1 and largest >= HUGE:
         return "in a game of two networks neither can follow such steps", "warning"
@@ -135,6 +135,13 @@ def _harm(run: Run, progress: Progress | None, largest: float) -> tuple[str, Sev
     if largest >= LARGE and progress.end > WORSE * progress.best and climb > much:
         return f"the loss climbed back from {progress.best:.3g} to {progress.end:.3g}", "warning"
     return "", "note"
+
+
+def _singular(run: Run, progress: Progress | None) -> bool:
+    """What broke first was a gradient, in an operation whose derivative is not finite everywhere, and the loss had not risen."""
+    first = min(run.events("non-finite"), key=lambda event: event.step, default=None)
+    calm = progress is not None and not progress.rose
+    return calm and first is not None and first.data.get("what") == "gradient" and bool(first.data.get("detail"))
 
 
 def _finding(run: Run, optimizer: Optimizer, largest: float, harm: str, severity: Severity) -> Finding:

@@ -44,7 +44,7 @@ class NonFinite(Detector):
         steps += [event.step for event in events]
         if not steps:
             if total >= FEWEST_STEPS:
-                yield RuledOut(self.slug, f"all {total:,} losses are finite")
+                yield _validation(run, total) or RuledOut(self.slug, f"all {total:,} losses are finite")
             return
         if not broken and _handled(run):
             yield RuledOut(self.slug, "GradScaler skipped the steps whose gradients overflowed, as it is meant to")
@@ -117,6 +117,36 @@ def _finding(run: Run, step: int, event: Event | None, broken: int, total: int) 
         ),
         remedies=_remedies(operation, edit, site),
     )
+
+
+def _validation(run: Run, total: int) -> Finding | None:
+    """The validation loss is NaN or infinite to the end while the training's never was."""
+    for track in run.tracks("val/loss"):
+        broken = track.nonfinite[:, track.columns.index("loss")] > 0
+        if not len(track) or not broken[-1]:
+            continue
+        site = run.losses[track.owner[1]].site if track.owner and track.owner[1] in run.losses else None
+        first = int(track.steps[broken][0])
+        return Finding(
+            slug=NonFinite.slug,
+            severity="warning",
+            confidence=0.9,
+            question=NonFinite.question,
+            title="The validation loss is NaN or infinite",
+            why=(
+                f"The validation loss{f' at {at(site)}' if site else ''} is not finite in {int(broken.sum()):,} of {len(track):,} passes, "
+                f"first after step {first:,}, while all {total:,} training losses are finite: a NaN in the validation data, or in what "
+                f"the model does in evaluation mode alone."
+            ),
+            where=Where(None, None, first, run.steps, site.file if site else None, site.line if site else None),
+            evidence=(Evidence("validation passes that are not finite", float(broken.mean()), "fraction", 0.0),),
+            remedies=(
+                Remedy(
+                    "check-validation-data", "look for NaN in the validation data", "assert torch.isfinite(x).all()"
+                ),
+            ),
+        )
+    return None
 
 
 def _with_replay(run: Run, data: dict[str, Any]) -> dict[str, Any]:

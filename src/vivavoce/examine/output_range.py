@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from vivavoce.examine.adversaries import estimates_values
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
 from vivavoce.examine.progress import Progress
@@ -72,6 +73,8 @@ def _rectified(run: Run) -> Iterator[Finding]:
 def _made(run: Run) -> Iterator[Finding]:
     """In a game of two networks: the data that the critic is shown lie outside of what the other network can make."""
     critics = {track.owner[1] for track in run.tracks("adversary") if track.owner and len(track)}
+    if critics and estimates_values(run):
+        return
     for critic in sorted(critics & set(run.models)):
         owner = ("model", critic)
         low, high, deviation = (median(run.series("input", owner, name).mean) for name in ("min", "max", "std"))

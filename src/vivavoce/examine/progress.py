@@ -68,6 +68,7 @@ class Progress:
     loss: Loss | None = None
     players: int = 1
     lowest: float = -math.inf  # of all values
+    inside: bool = False  # these are the values of a loss function that is a part of the loss, or of it before scaling
     as_variance: bool = False  # a Gaussian likelihood as the share of variance that it leaves, exp 2(L - chance)
 
     @classmethod
@@ -148,10 +149,17 @@ class Progress:
     @property
     def sentence(self) -> str:
         """One plain sentence about the course of the loss."""
-        verb = "fell" if self.end < self.start else "rose"
+        verb = "fell" if self.end < self.start else "rose" if self.rose else "did not fall: it went"
         chance = f" (chance level {self.chance:.3g})" if self.chance is not None else ""
-        subject = "share of the variance that the likelihood leaves" if self.as_variance else "training loss"
-        return f"The {subject} {verb} from {self.start:.3g} to {self.end:.3g}{chance} over {self.length:,} steps."
+        course = f"{verb} from {self.start:.3g} to {self.end:.3g}{chance} over {self.length:,} steps"
+        contest = ", as the loss of one of several players may" if self.players > 1 and self.end >= self.start else ""
+        return f"The {self._subject} {course}{contest}."
+
+    @property
+    def _subject(self) -> str:
+        if self.as_variance:
+            return "share of the variance that the likelihood leaves"
+        return f"{self.function} in the training loss" if self.inside else "training loss"
 
     def trend(self, fraction: float = 1.0) -> Trend:
         """The robust trend of the block levels over the last `fraction` of the blocks, per step."""
@@ -203,6 +211,7 @@ def _progress(series: Series, site: Loss | None, run: Run) -> Progress:
         steps=steps,
         levels=levels,
         chance=chance,
+        inside=site is not None and not (main is not None and main.function),
         as_variance=as_variance,
         lowest=float(np.min(series.minimum)),
         loss=site or main,

@@ -24,6 +24,9 @@ class Entry:
 
 
 LABS: dict[str, Entry] = {
+    "rules": Entry(
+        2, "what predictions must obey, and what it is worth to make them", "vivavoce.labs.rules:Rules", "table.csv"
+    ),
     "fourier": Entry(
         8,
         "the cycles in a signal, and how far they can be trusted",

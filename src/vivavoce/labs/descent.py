@@ -189,7 +189,7 @@ def read(source: str, context: Context) -> tuple[LeastSquares, list[str]]:
         raise LabError(f"{source}: at least two rows are needed")
     keep = np.linspace(0, len(y) - 1, min(len(y), MOST_ROWS)).round().astype(int)
     notes = [f"{len(y):,} rows were thinned evenly to {MOST_ROWS:,}."] if len(keep) < len(y) else []
-    features, dropped = _features(columns, keep)
+    features, dropped = encode_features(columns, keep)
     if dropped:
         notes.append(f"Left out: {', '.join(dropped)} (constant, or words of more than {MOST_CATEGORIES} kinds).")
     if not features:
@@ -218,9 +218,10 @@ def _target(source: str, name: str, cells: list[str]) -> Floats:
     return values
 
 
-def _features(
+def encode_features(
     columns: dict[str, list[str]], keep: np.ndarray[tuple[int], np.dtype[np.int64]]
 ) -> tuple[list[Floats], list[str]]:
+    """Standardised features of the rows `keep`, and the names of the columns that gave none."""
     features, dropped = [], []
     for name, cells in columns.items():
         parts = _encode([cells[i] for i in keep.tolist()])

@@ -128,7 +128,7 @@ class Chunk:
         except ValueError:
             values = np.array([_number(cell) for cell in cells])
             self._complain(name, values, missing)
-        if not missing and not np.isfinite(values).all():
+        if not np.isfinite(values).all():
             self._complain(name, values, missing)
         return values
 

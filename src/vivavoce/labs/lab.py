@@ -96,7 +96,10 @@ class Result:
 
 @dataclass(frozen=True)
 class Option:
-    """An option of one lab: `--name VALUE`, or a flag where `kind` is bool. `choices` restricts a string."""
+    """An option of one lab: `--name VALUE`, or a flag where `kind` is bool. `choices` restricts a string.
+
+    With `multiple` it may be given several times, and its value is a tuple.
+    """
 
     name: str  # without dashes, with hyphens: "max-width"
     help: str
@@ -104,6 +107,7 @@ class Option:
     default: Any = None
     metavar: str | None = None
     choices: Sequence[str] = ()
+    multiple: bool = False
 
 
 class Progress:
@@ -160,6 +164,6 @@ class Lab(ABC):
         unknown = set(context.options) - known
         if unknown:
             raise LabError(f"the lab {self.name} has no option {sorted(unknown)[0]!r}; it has {sorted(known)}")
-        defaults = {option.name: option.default for option in self.options}
+        defaults = {option.name: () if option.multiple else option.default for option in self.options}
         context = Context(context.quick, context.seed, {**defaults, **context.options}, context.progress)
         return self.prove(context) if source is None else self.apply(source, context)

@@ -26,6 +26,19 @@ _HOMES: dict[str, str] = {  # public name: the module of `vivavoce.measure` that
     "LeastSquares": "sgd_theory",
     "growth_of_norms": "growth",
     "largest_exponent": "growth",
+    "LinearRule": "rules_linear",
+    "MonotoneRule": "rules_order",
+    "SymmetryRule": "rules_order",
+    "ImplicationRule": "rules_linear",
+    "comparison": "rules_linear",
+    "conservation": "rules_linear",
+    "rule_violations": "rules",
+    "rule_penalty": "rules",
+    "check_rule": "rules",
+    "project_onto_rules": "rules",
+    "dykstra": "rules_projection",
+    "contradiction": "rules_evidence",
+    "parse_rule": "rules_text",
 }
 
 __all__ = sorted(_HOMES)

@@ -72,6 +72,10 @@ class Module(Entity):
     functional: bool = False
     parameters: int = 0  # scalars owned directly
     site: Site | None = None
+    input_shape: tuple[int, ...] = ()  # of its first input in the first sampled step that called it
+    output_shape: tuple[int, ...] = ()
+    calls: int = 0  # in that step; 0 where it was not called
+    multiply_adds: int = 0  # of those calls, by its own weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,8 +174,19 @@ class Node(Entity):
     code: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Rule(Entity):
+    """A rule of the user's, at one place where a loss is computed."""
+
+    kind: ClassVar[str] = "rule"
+    text: str  # as it was stated
+    loss: int  # the loss function's site
+    function: str = ""
+    unfit: str = ""  # why it cannot be held against this loss, "" where it can
+
+
 KINDS: dict[str, type[Entity]] = {
-    cls.kind: cls for cls in (Model, Module, Parameter, Optimizer, Loader, Loss, Clip, Node)
+    cls.kind: cls for cls in (Model, Module, Parameter, Optimizer, Loader, Loss, Clip, Node, Rule)
 }
 
 

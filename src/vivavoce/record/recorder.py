@@ -266,7 +266,7 @@ class Recorder:
 
     def _lose_file(self, error: Exception) -> None:
         if self._failure is None:
-            self._warn(f"cannot record this run in a file ({error}); recording goes on in memory only")
+            self._warn(f"cannot record this run in a file ({_reason(error)}); recording goes on in memory only")
         self._failure = error
         self._file_lost = True
 
@@ -282,6 +282,13 @@ class Recorder:
     def _silence_signals(self) -> None:
         for writer in self._memory.writers:
             writer.pending = deque(maxlen=0)
+
+
+def _reason(error: Exception) -> str:
+    """An error in words: an OSError without its number."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return str(error)
 
 
 # A fork in the middle of a flush would leave the child with locks that nobody releases, SQLite's own among them.

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from vivavoce.record.entities import Clip, Entity, Event, Loader, Loss, Model, Module, Node, Optimizer, Parameter
+from vivavoce.record.entities import Clip, Entity, Event, Loader, Loss, Model, Module, Node, Optimizer, Parameter, Rule
 from vivavoce.record.tracks import EMPTY, Series, Track
 
 E = TypeVar("E", bound=Entity)
@@ -84,6 +84,11 @@ class Run:
     def nodes(self) -> dict[int, Node]:
         """Operations of the loss's graph by id."""
         return self._by_id(Node)
+
+    @cached_property
+    def rules(self) -> dict[int, Rule]:
+        """The user's rules by id, one for each loss they were held against."""
+        return self._by_id(Rule)
 
     def _by_id(self, cls: type[E]) -> dict[int, E]:
         return {entity.id: entity for entity in sorted(self._source.entities(cls), key=lambda e: e.id)}

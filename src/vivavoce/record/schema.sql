@@ -3,13 +3,13 @@
 -- The header says what the file is: application_id 0x56495641 ("VIVA"), user_version the schema version.
 
 -- Facts about the run, one a row. Values are JSON. Keys: schema, run, viva, command, script, python, torch, device,
--- pid, rank, parent, started, finished (absent while the run goes on), exit_code, budget, overhead, steps, stopped.
+-- pid, rank, parent, started, finished (absent while the run goes on), exit_code, budget, overhead, steps, stopped, guard.
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
     value TEXT NOT NULL
 ) WITHOUT ROWID;
 
--- Things the script made: models, modules, parameters, optimizers, loaders, losses, graph nodes, clips.
+-- Things the script made: models, modules, parameters, optimizers, loaders, losses, graph nodes, clips; rules.
 -- `data` is the JSON of the dataclass of that kind in record/entities.py; a later write of the same (kind, id) replaces it.
 CREATE TABLE entity (
     kind TEXT    NOT NULL,

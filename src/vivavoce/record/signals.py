@@ -220,6 +220,23 @@ SIGNALS: tuple[SignalSpec, ...] = (
         "the ROC curve (0.5 … 1) of its scores of two calls",
     ),
     SignalSpec(
+        "rule",
+        "rule",
+        ("broken", "checked", "worst", "targets_broken", "targets_checked"),
+        "sampled steps",
+        "count",
+        "examples (or outputs of them) of a training batch that break a rule of the user's, those looked at, the worst violation; and "
+        "the targets that break it themselves (NaN where it cannot be asked of them)",
+    ),
+    SignalSpec(
+        "val/rule",
+        "rule",
+        ("broken", "checked", "worst", "targets_broken", "targets_checked"),
+        "each pass",
+        "count",
+        "the same of the first batches of a validation pass, a row each",
+    ),
+    SignalSpec(
         "val/loss",
         "loss",
         ("loss", "deviation", "batches", "examples", "accuracy"),
@@ -272,6 +289,8 @@ EVENTS: dict[str, str] = {
     "replay": "a non-finite step repeated on a copy: {of: step, what: loss | gradient, reproduced: bool, because?, op?, detail?, "
     "module?: id, layer?, file?, line?, code?}",
     "stopped": "Viva ended the run because of --stop-on: {slug}",
+    "guard": "an act of --guard, with its reason: {act: clip | rewind | lower-learning-rate | skip-batch | gave-up, why, optimizer?: id, "
+    "norm?, to?: the norm before and after, to_step?: step whose start it went back to, factor?: on the script's learning rate}",
     "gradients-cleared": "zero_grad was called: {optimizer?: id, model?: id, file, line}; first time at each place only",
     "frozen": "a module's parameters have requires_grad False: {parameters: [ids], graph_cut: bool}",
 }

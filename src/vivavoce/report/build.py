@@ -12,16 +12,19 @@ import numpy as np
 from vivavoce.examine.catalogue import DETECTORS
 from vivavoce.examine.finding import Finding, json_safe
 from vivavoce.examine.verdict import Verdict
-from vivavoce.record.entities import Loader, Loss, Model, Optimizer, Site
+from vivavoce.record.entities import Loader, Loss, Model, Module, Optimizer, Site
 from vivavoce.record.run import Run
 from vivavoce.record.tracks import Series
 from vivavoce.report.schema import (
     SCHEMA_VERSION,
+    ActData,
     FindingData,
+    GuardData,
     LoaderData,
     LossData,
     MetricData,
     ModelData,
+    ModuleData,
     OptimizerData,
     PlaceData,
     Report,
@@ -32,7 +35,7 @@ from vivavoce.report.state import run_state
 
 def build_report(run: Run, verdict: Verdict, path: Path | str | None = None) -> Report:
     """The report of a run: JSON-able data of schema version 1. `path` is the store's file, None for a run in memory."""
-    report = {
+    report: dict[str, Any] = {
         "schema": SCHEMA_VERSION,
         "verdict": verdict.outcome,
         "reason": verdict.reason,
@@ -47,7 +50,16 @@ def build_report(run: Run, verdict: Verdict, path: Path | str | None = None) -> 
     preflight = run.events("preflight")
     if preflight:
         report["preflight"] = preflight[-1].data
+    if run.meta.get("guard") is not None:
+        report["guard"] = _guard(run)
     return cast(Report, json_safe(report))
+
+
+def _guard(run: Run) -> GuardData:
+    """What the guard was allowed to do, and did."""
+    acts = [cast(ActData, {"step": event.step, **event.data}) for event in run.events("guard")]
+    last = acts[-1] if acts and acts[-1]["act"] == "gave-up" else None
+    return {"allowed": list(run.meta["guard"]), "acts": acts, "gave_up": last["why"] if last else None}
 
 
 def run_data(run: Run) -> RunData:
@@ -71,7 +83,7 @@ def run_data(run: Run) -> RunData:
         "budget": meta.get("budget"),
         "allowed": meta.get("allowed"),
         "training_seconds": meta.get("training_seconds"),
-        "models": [_model(model) for model in run.models.values()],
+        "models": [_model(run, model) for model in run.models.values()],
         "optimizers": [_optimizer(run, optimizer) for optimizer in run.optimizers.values()],
         "loaders": [_loader(loader) for loader in run.loaders.values()],
         "losses": [_loss(loss) for loss in run.losses.values() if loss.source == "function"],
@@ -139,7 +151,8 @@ def _place(site: Site | None) -> PlaceData | None:
     return None if site is None else {"file": site.file, "line": site.line}
 
 
-def _model(model: Model) -> ModelData:
+def _model(run: Run, model: Model) -> ModelData:
+    modules = [_module(module) for module in shown_modules(run, model)]
     return {
         "name": model.name,
         "class_name": model.class_name,
@@ -147,6 +160,27 @@ def _model(model: Model) -> ModelData:
         "trainable": model.trainable,
         "compiled": model.compiled,
         "site": _place(model.site),
+        "modules": modules,
+        "multiply_adds": sum(module["multiply_adds"] for module in modules),
+    }
+
+
+def shown_modules(run: Run, model: Model) -> list[Module]:
+    """The modules of a model that have parameters of their own, cost something, or hold no others; in their order."""
+    own = [module for module in run.modules.values() if module.model == model.id and not module.functional]
+    parents = {module.name.rpartition(".")[0] for module in own if module.name} | ({""} if len(own) > 1 else set())
+    return [m for m in own if m.parameters or m.multiply_adds or (m.name not in parents)]
+
+
+def _module(module: Module) -> ModuleData:
+    return {
+        "name": module.name,
+        "class_name": module.class_name,
+        "input_shape": list(module.input_shape),
+        "output_shape": list(module.output_shape),
+        "parameters": module.parameters,
+        "calls": module.calls,
+        "multiply_adds": module.multiply_adds,
     }
 
 

@@ -6,14 +6,17 @@ from collections.abc import Iterable
 from typing import Any, TextIO
 
 from vivavoce.examine.finding import SEVERITIES
-from vivavoce.report import words
+from vivavoce.report import guard, preflight, words
 from vivavoce.report.charts import line_plot
 from vivavoce.report.figures import LinePlot, Plot, Plots
 from vivavoce.report.heatmap import heat_map
 from vivavoce.report.markup import Html, element, join
-from vivavoce.report.schema import EvidenceData, FindingData, Report, RunData
+from vivavoce.report.schema import EvidenceData, FindingData, GuardData, ModelData, PreflightData, Report, RunData
 from vivavoce.report.shell import banner, code_block, document, figure, section
 from vivavoce.report.table import table
+from vivavoce.report.text import module_cells
+
+MODULES_UNFOLDED = 30  # rows of a table of modules that is shown at once
 
 
 def write(report: Report, stream: TextIO, plots: Plots | None = None) -> None:
@@ -103,6 +106,10 @@ def _sections(report: Report, plots: Plots) -> Iterable[Section]:
     if report["findings"]:
         shown = [*plots.by_finding, *[None] * len(report["findings"])]
         yield "findings", "Findings", [_finding(f, shown[i]) for i, f in enumerate(report["findings"])]
+    if "guard" in report:
+        yield "guard", "Guard", [_guard(report["guard"])]
+    if "preflight" in report:
+        yield "preflight", "Preflight", [_preflight(report["preflight"])]
     if plots.general:
         yield "curves", "Curves", [_plot(plot) for plot in plots.general]
     if report["ruled_out"]:
@@ -177,6 +184,19 @@ def _remedies(finding: FindingData) -> Html | None:
     return join(element("h4", "What to try"), element("ol", *items, class_="remedies"))
 
 
+def _guard(data: GuardData) -> Html:
+    course = words.sentence(guard.course(data)) + "."
+    rows = guard.rows(data)
+    if not rows:
+        return element("p", course)
+    return table(course, ["act", "times", "when", "reason for the first"], rows)
+
+
+def _preflight(data: PreflightData) -> Html:
+    rows = [[name, sign, why] for sign, name, why in preflight.rows(data)]
+    return table(words.sentence(preflight.course(data)), ["check", "result", "why"], rows)
+
+
 def _ruled_out(report: Report) -> Html:
     rows = [[element("code", item["slug"]), item["because"]] for item in report["ruled_out"]]
     return table("Looked for, and excluded by the evidence", ["finding", "because"], rows)
@@ -208,12 +228,27 @@ def _facts(run: RunData) -> Iterable[tuple[str, str]]:
     yield "Python", run["python"] or ""
 
 
+def _network(model: ModelData) -> Html | None:
+    """A model's modules with shapes, parameters and cost; folded up where they are many."""
+    modules = model.get("modules", [])
+    if not any(module["calls"] for module in modules):
+        return None
+    rows = [module_cells(module) for module in modules]
+    rows.append(["all", "", "", f"{model['parameters']:,}", words.number(model.get("multiply_adds", 0))])
+    caption = f"Modules of {model['name']}: shapes, parameters, and multiply-adds of a step's forward passes"
+    content = table(caption, ["module", "input", "output", "parameters", "multiply-adds"], rows, kind="numeric")
+    if len(rows) <= MODULES_UNFOLDED:
+        return content
+    return element("details", element("summary", f"{caption}: {len(modules):,} modules"), content)
+
+
 def _tables(run: RunData) -> Iterable[Html]:
     if run["models"]:
         models = [
             [m["name"], f"{m['parameters']:,}", f"{m['trainable']:,}", words.place(m["site"])] for m in run["models"]
         ]
         yield table("Models", ["model", "parameters", "trainable", "defined at"], models)
+        yield from (network for model in run["models"] if (network := _network(model)))
     if run["optimizers"]:
         optimizers = [
             [

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, TextIO
 
-from vivavoce.report import words
+from vivavoce.report import guard, preflight, words
 from vivavoce.report.schema import FindingData, Report
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#+!|~])")
@@ -24,6 +24,15 @@ def _blocks(report: Report) -> Iterable[str]:
     yield f"{escape(report['reason'])}  \n{escape(words.tally(report))}"
     for finding in report["findings"]:
         yield from _finding(finding)
+    if "guard" in report:
+        yield "## Guard"
+        yield escape(words.sentence(guard.course(report["guard"]))) + "."
+        if guard.rows(report["guard"]):
+            yield _table(["act", "times", "when", "reason for the first"], map(list, guard.rows(report["guard"])))
+    if "preflight" in report:
+        yield "## Preflight"
+        yield escape(preflight.course(report["preflight"])) + "."
+        yield _table(["result", "check", "why"], map(list, preflight.rows(report["preflight"])))
     if report["metrics"]:
         yield "## Metrics"
         yield _table(

@@ -23,10 +23,22 @@ def write_table(preflight: PreflightData, stream: TextIO) -> None:
 
 def table(preflight: PreflightData) -> list[str]:
     """The lines of the table."""
-    checks = preflight["checks"]
-    names = max((len(check["name"]) for check in checks), default=0)
-    head = f"viva ▸ preflight: {preflight['steps']} steps of the script, then {preflight['seconds']:.1f} s of checks on a copy"
-    return [head, *(f"  {SIGNS[c['status']]:{_WIDTH}}  {c['name']:{names}}  {_why(c)}" for c in checks)]
+    names = max((len(check["name"]) for check in preflight["checks"]), default=0)
+    return [
+        f"viva ▸ preflight: {course(preflight)}",
+        *(f"  {sign:{_WIDTH}}  {name:{names}}  {why}" for sign, name, why in rows(preflight)),
+    ]
+
+
+def course(preflight: PreflightData) -> str:
+    """What was done, in a line."""
+    steps, seconds = words.steps(preflight["steps"]), float(preflight["seconds"])
+    return f"{steps} of the script, then {seconds:.1f} s of checks on a copy"
+
+
+def rows(preflight: PreflightData) -> list[tuple[str, str, str]]:
+    """What became of each check, its name, and why."""
+    return [(SIGNS[check["status"]], words.plain(check["name"]), _why(check)) for check in preflight["checks"]]
 
 
 def _why(check: CheckData) -> str:

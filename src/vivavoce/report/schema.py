@@ -22,8 +22,23 @@ class PlaceData(TypedDict):
     line: int
 
 
+class ModuleData(TypedDict):
+    """A module that has parameters of its own or none below it, as the first sampled step saw it.
+
+    Shapes are those of its first input and output (empty where it was not seen); `multiply_adds` of its `calls` in that step.
+    """
+
+    name: str
+    class_name: str
+    input_shape: list[int]
+    output_shape: list[int]
+    parameters: int
+    calls: int
+    multiply_adds: int
+
+
 class ModelData(TypedDict):
-    """A model that was trained. `parameters` and `trainable` count scalars."""
+    """A model that was trained. `parameters` and `trainable` count scalars; `multiply_adds` those of the modules."""
 
     name: str
     class_name: str
@@ -31,6 +46,8 @@ class ModelData(TypedDict):
     trainable: int
     compiled: bool
     site: PlaceData | None
+    modules: NotRequired[list[ModuleData]]
+    multiply_adds: NotRequired[int]
 
 
 class OptimizerData(TypedDict):
@@ -179,6 +196,26 @@ class PreflightData(TypedDict):
     checks: list[CheckData]
 
 
+class ActData(TypedDict):
+    """One act of the guard, with its reason: clip, rewind, lower-learning-rate or skip-batch; gave-up is its last."""
+
+    step: int
+    act: str
+    why: str
+    norm: NotRequired[Number]  # clip: the gradient's norm as it was, and what it was scaled down to
+    to: NotRequired[Number]
+    to_step: NotRequired[int]  # rewind: the weights are those from before this step again
+    factor: NotRequired[Number]  # lower-learning-rate: what the script's own learning rate is multiplied by
+
+
+class GuardData(TypedDict):
+    """What `--guard` was allowed to do, and what it did. `gave_up` says why it stopped acting, None where it did not."""
+
+    allowed: list[str]
+    acts: list[ActData]
+    gave_up: str | None
+
+
 class FaultData(TypedDict):
     """A detector that failed: a fault of Viva's, not of the run."""
 
@@ -200,3 +237,4 @@ class Report(TypedDict):
     ruled_out: list[RuledOutData]  # what the evidence speaks against, whatever was found
     faults: list[FaultData]
     preflight: NotRequired[PreflightData]  # of `viva run --preflight` only
+    guard: NotRequired[GuardData]  # of `viva run --guard` only

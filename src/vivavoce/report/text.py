@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TextIO
 
 from rich.console import Console, Group, RenderableType
@@ -11,11 +11,24 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from vivavoce.report import words
-from vivavoce.report.schema import EvidenceData, FindingData, LoaderData, OptimizerData, RemedyData, Report, RunData
+from vivavoce.report import guard, preflight, words
+from vivavoce.report.schema import (
+    EvidenceData,
+    FindingData,
+    GuardData,
+    LoaderData,
+    ModelData,
+    ModuleData,
+    OptimizerData,
+    PreflightData,
+    RemedyData,
+    Report,
+    RunData,
+)
 
 WIDEST = 120  # columns; longer lines are hard to read
 FINDINGS_IN_FULL = 3
+MODULES_IN_TEXT = 20
 REMEDIES_ON_CARD = 3
 LINES_OF_EDIT_ON_CARD = 4
 LABEL_WIDTH = 5  # "where", "hence"
@@ -70,6 +83,8 @@ def _encodable(text: str, stream: TextIO) -> str:
 
 def _card(report: Report) -> Iterable[RenderableType]:
     yield from _verdict(report, _finding_on_card)
+    if "guard" in report:
+        yield _guard(report["guard"])
     yield _rows([("next", _commands(words.next_commands(report)))])
     yield _tally(report)
 
@@ -78,9 +93,17 @@ def _page(report: Report) -> Iterable[RenderableType]:
     run = report["run"]
     yield from _verdict(report, _finding_on_page)
     yield ""
+    if "guard" in report:
+        yield _guard(report["guard"])
+        yield ""
+    if "preflight" in report:
+        yield _preflight(report["preflight"])
+        yield ""
     for metric_name, metric in report["metrics"].items():
         yield _rows([(words.METRIC_TITLES[metric_name], Text(words.metric_line(metric)))], label_width=19)
     yield _rows(_facts(run), label_width=19)
+    for model in run["models"]:
+        yield from _network(model)
     yield ""
     yield _rows([("next", _commands(words.next_commands(report, run["id"] or None)))])
     yield _tally(report)
@@ -230,6 +253,39 @@ def _evidence_line(item: EvidenceData) -> Text:
     return line
 
 
+def _network(model: ModelData) -> Iterable[RenderableType]:
+    """A model's modules with shapes, parameters and cost; nothing where none was seen at work."""
+    modules = model.get("modules", [])
+    if not any(module["calls"] for module in modules):
+        return
+    grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    grid.add_column(f"modules of {words.plain(model['name'])}", overflow="fold")
+    for head in ("input", "output", "parameters", "multiply-adds"):
+        grid.add_column(head, justify="right", overflow="fold")
+    for module in modules[:MODULES_IN_TEXT]:
+        grid.add_row(*module_cells(module))
+    total = words.number(model.get("multiply_adds", 0))
+    grid.add_row("all", "", "", f"{model['parameters']:,}", total, style="bold")
+    yield ""
+    yield Padding(grid, (0, 0, 0, 2), expand=False)
+    if len(modules) > MODULES_IN_TEXT:
+        more = f"… and {len(modules) - MODULES_IN_TEXT:,} more modules: viva report --format html"
+        yield Padding(Text(more, style="dim"), (0, 0, 0, 2))
+
+
+def module_cells(module: ModuleData) -> list[str]:
+    """Name and class, shapes of input and output, parameters, multiply-adds of the calls in a step."""
+    name = (
+        f"{words.plain(module['name'])} ({words.plain(module['class_name'])})"
+        if module["name"]
+        else words.plain(module["class_name"])
+    )
+    if module["calls"] > 1:
+        name += f", {module['calls']:,} calls"
+    shapes = [words.shape(module["input_shape"]), words.shape(module["output_shape"])]
+    return [name, *shapes, f"{module['parameters']:,}", words.number(module["multiply_adds"])]
+
+
 def _facts(run: RunData) -> list[tuple[str, RenderableType | None]]:
     return [
         ("command", _text_or_none(words.plain(run["command"]))),
@@ -268,6 +324,29 @@ def loader_words(loader: LoaderData) -> str:
     return ", ".join(
         part for part in (words.plain(loader["role"] or ""), size, batch, order, words.place(loader["site"])) if part
     )
+
+
+def _preflight(data: PreflightData) -> RenderableType:
+    """The checks of a preflight: what became of each, its name, and why."""
+    return _titled("preflight", preflight.course(data), preflight.rows(data))
+
+
+def _guard(data: GuardData) -> RenderableType:
+    """What the guard did: each kind of act, how often, when, and why first."""
+    return _titled("guard", guard.course(data), guard.rows(data))
+
+
+def _titled(title: str, course: str, rows: Sequence[tuple[str, ...]]) -> RenderableType:
+    """A line with its table below; the last column holds sentences."""
+    head = _hanging(_head((title, "bold"), course))
+    if not rows:
+        return head
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for index in range(len(rows[0])):
+        grid.add_column(style="bold" if index == 0 else "", overflow="fold", no_wrap=index < len(rows[0]) - 1)
+    for row in rows:
+        grid.add_row(*map(Text, row))
+    return Group(head, Padding(grid, (0, 0, 0, 2), expand=False))
 
 
 def _commands(commands: list[str]) -> Text:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,8 @@ METRIC_TITLES: dict[str, str] = {
 
 ORDERS: dict[bool | None, str] = {True: "shuffled", False: "in order", None: "unknown"}
 
+RUNS_FOLDER = ".viva"  # in which `viva report` looks for a run, unless it is told otherwise
+
 _WORDS_FOR_STRINGS = {"nan": "NaN", "inf": "infinite", "-inf": "−infinite"}
 _FRACTION = "fraction"
 _SIGNIFICANT_DIGITS = 3
@@ -48,6 +52,11 @@ _SMALLEST_PLAIN = 1e-3
 def plain(text: Any) -> str:
     """Text without control characters: a layer's name must not move the cursor or colour the terminal."""
     return "".join(char if char.isprintable() or char in "\n\t" else "�" for char in str(text))
+
+
+def shape(sizes: list[int]) -> str:
+    """The shape of a tensor for people: 64 × 10; a dash where it is unknown."""
+    return " × ".join(map(str, sizes)) or "–"
 
 
 def number(value: Any) -> str:
@@ -91,12 +100,37 @@ def steps(count: int) -> str:
     return f"{count:,} step" + ("" if count == 1 else "s")
 
 
+_reader: Path | None = None  # the folder in which the reader types; None for the current one
+
+
+@contextmanager
+def read_in(folder: Path | None) -> Iterator[None]:
+    """Paths are written for a reader in `folder`: a script that was watched may have changed the current one."""
+    global _reader
+    before, _reader = _reader, folder
+    try:
+        yield
+    finally:
+        _reader = before
+
+
+def _below(file: str) -> Path | None:
+    """A path relative to the reader's folder; None where it does not lie below it."""
+    try:
+        return Path(file).relative_to(_reader or Path.cwd())
+    except (ValueError, OSError):
+        return None
+
+
+def name_of_run(path: Path | str) -> str:
+    """How the reader names a recorded run: by its file, where that is not in the folder that `viva report` looks in."""
+    here = _below(str(path)) == Path(RUNS_FOLDER, Path(path).name)
+    return Path(path).stem if here else short_path(str(path))
+
+
 def short_path(file: str) -> str:
     """A file as the reader would type it: relative to the current folder where it lies below it."""
-    try:
-        return plain(Path(file).relative_to(Path.cwd()))
-    except (ValueError, OSError):
-        return plain(file)
+    return plain(_below(file) or file)
 
 
 def sentence(text: str) -> str:
@@ -184,13 +218,17 @@ def headline(report: Report) -> str:
 
 
 def next_commands(report: Report, run: str | None = None) -> list[str]:
-    """What to type next; `run` names the run where it is not the latest one."""
+    """What to type next; `run` names the run where it is not the latest one. A run without a file has no report."""
     finding = primary(report)
-    argument = f" {shlex.quote(plain(run))}" if run else ""
     if report["verdict"] == "no-training":
         return ["viva run --help"]
+    path = report["path"]
+    if path is not None and name_of_run(path) != Path(path).stem:
+        run = name_of_run(path)
+    argument = f" {shlex.quote(plain(run))}" if run else ""
     commands = [f"viva repair {plain(report['run']['command'])}"] if finding and report["run"]["script"] else []
-    commands.append(f"viva report{argument} --format html")
+    if path is not None:
+        commands.append(f"viva report{argument} --format html")
     commands.append(f"viva explain {plain(finding['slug'])}" if finding else "viva runs")
     return commands
 
@@ -201,7 +239,8 @@ def cost(run: RunData) -> str:
     if not isinstance(overhead, float) or not isinstance(budget, float):
         return percent(overhead)
     if overhead > budget and isinstance(allowed, float) and run["training_seconds"]:
-        once = (allowed - budget) * float(run["training_seconds"])
+        training = float(run["training_seconds"]) / (1 + overhead)  # without what watching took
+        once = (allowed - budget) * training
         return f"{percent(overhead)} (allowed: {percent(budget)}, and {once:.2f} s once)"
     return f"{percent(overhead)} of {percent(budget)} allowed"
 

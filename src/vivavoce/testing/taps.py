@@ -30,6 +30,7 @@ from vivavoce.attach.tap import Tap
 from vivavoce.settings import Settings
 
 STEPS = 3  # of each training
+RULES = ("prediction > input[0]", "sum(probability) <= 2", "prediction < 100")  # that every training is held against
 _SPARED = ("install", "uninstall", "fail", "stop_asking", "disarm", "_forget")  # a tap's methods that must not fail
 _GUARD = "self.fail("  # a method with this in its source catches the faults of those it calls
 
@@ -53,7 +54,7 @@ def take_everything(session: Session) -> None:
 @contextmanager
 def session_in(directory: Path) -> Iterator[Session]:
     """A session that takes everything inside the block, with its store in `directory`."""
-    session = Session(Settings(budget=0.5, directory=directory))
+    session = Session(Settings(budget=0.5, directory=directory, rules=RULES))
     take_everything(session)
     session.install()
     try:
@@ -307,4 +308,6 @@ FAULTS = (  # each tap with trainings that reach its methods
     ("scaler", _MIXED_PRECISION),
     ("compiling", _CLASSIFIER),
     ("insight", _CLASSIFIER),
+    ("rules", _CLASSIFIER),
+    ("rules", _CLOSURE),
 )
