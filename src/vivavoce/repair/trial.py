@@ -83,12 +83,14 @@ class Trial:
         seeds.seed_torch(torch, self.specification.seed)
         self.fence.guard_torch(torch)
         self._apply()
+        from torch.optim.optimizer import register_optimizer_step_post_hook
+
         from vivavoce.attach.session import Session
 
         settings = Settings(directory=self.folder / STORES, quiet=True, live=False)
         self.session = Session(settings, command=self.specification.program.words)
         self.session.install()
-        torch.optim.optimizer.register_optimizer_step_post_hook(self._stepped)
+        register_optimizer_step_post_hook(self._stepped)
         self.session.end_step = self._by_hand(self.session.end_step)  # type: ignore[method-assign]
 
     def _apply(self) -> None:

@@ -227,7 +227,8 @@ def next_commands(report: Report, run: str | None = None) -> list[str]:
         run = name_of_run(path)
     argument = f" {shlex.quote(plain(run))}" if run else ""
     commands = [f"viva repair {plain(report['run']['command'])}"] if finding and report["run"]["script"] else []
-    commands += [] if path is None else [f"viva report{argument} --format html"]
+    if path is not None:
+        commands.append(f"viva report{argument} --format html")
     commands.append(f"viva explain {plain(finding['slug'])}" if finding else "viva runs")
     return commands
 
