@@ -79,9 +79,12 @@ def step_size(run: Run, optimizer: Optimizer) -> float:
     return float(np.median(typical)) if len(typical) else math.nan
 
 
-def better_rates(run: Run, optimizer: Optimizer, higher: bool) -> list[float]:
-    """Learning rates, the likeliest first, at which a step changes the weights by a usual share."""
-    rate, size = learning_rate(optimizer), step_size(run, optimizer)
+def better_rates(run: Run, optimizer: Optimizer, higher: bool, rate: float | None = None) -> list[float]:
+    """Learning rates, the likeliest first, at which a step changes the weights by a usual share.
+
+    `rate` is the learning rate where the run has not recorded it.
+    """
+    rate, size = rate or learning_rate(optimizer), step_size(run, optimizer)
     if not rate or not math.isfinite(rate):
         return []
     if not (math.isfinite(size) and size > 0):

@@ -14,7 +14,7 @@ from vivavoce.examine.progress import Progress
 from vivavoce.examine.validation import validation_of
 from vivavoce.record.run import Run
 from vivavoce.remedy.changes import CannotEditError, Changes, open_source, written
-from vivavoce.remedy.constants import Constant, follow, is_name
+from vivavoce.remedy.constants import Constant, calls_of, follow, is_name
 from vivavoce.remedy.optimizers import optimizers_of, place
 from vivavoce.remedy.remedy import Edit, Prescription, Remedy, Words
 from vivavoce.remedy.rewriting import rewrite
@@ -118,12 +118,9 @@ def counted_to(source: Source, line: int) -> Constant:
 
 
 def _callers(source: Source, function: cst.FunctionDef) -> list[cst.Call]:
-    name = function.name.value
-    return [
-        call
-        for call in source.all(cst.Call)
-        if is_name(call.func, name) or (isinstance(call.func, cst.Attribute) and call.func.attr.value == name)
-    ]
+    """Calls of a function; those of an optimizer's or scheduler's method of the same name left out."""
+    calls = [call for call, _ in calls_of(source, function)]
+    return [call for call in calls if not any(word in source.code(call.func).lower() for word in ("optim", "sched"))]
 
 
 def _counts(source: Source, node: cst.CSTNode) -> list[Constant]:
