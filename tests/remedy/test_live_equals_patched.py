@@ -22,6 +22,7 @@ class Case:
     changes: tuple[tuple[str, str], ...] = ()
     layer: str | None = None
     better: bool = False  # the score must fall
+    choice: int = 0  # which of the prescriptions
     draws: bool = False  # the patched script makes a network less, and so draws other random numbers
 
     @property
@@ -123,6 +124,7 @@ CASES = [
     Case("normalise-input", "unnormalised-input", "NORMALISED", MADE),
     Case("normalise-input", "unnormalised-input", "CLASSES", "self.optimizer = SGD", (("x = torch.randn(96, 6)", "x = 1000 * torch.randn(96, 6) + 500"),)),
     Case("clean-input", "bad-input", "PLAIN", MADE, (("y = (x[:, 0]", "x[3, 2] = float('nan')\ny = (x[:, 0]"),), better=True),
+    Case("clean-input", "bad-input", "FUNCTIONS", "optim.Adam", (("    y = x.sum(1, keepdim=True) + 3", "    x[3, 2] = float('nan')\n    y = x.sum(1, keepdim=True) + 3"),), choice=1, better=True),
     Case("clean-data", "bad-input", "CLASSES", "self.optimizer = SGD", (("cfg = Config()", "cfg = Config()\nx[40, 2] = float('nan')"),), better=True),
     Case("class-weights", "class-imbalance", "CLASSES", "self.optimizer = SGD"),
     Case("class-weights", "class-imbalance", "PLAIN", MADE),
@@ -149,8 +151,8 @@ def test_live_equals_patched(case, tmp_path):
     run = trials.record(path, tmp_path / "store")
     line = trials.line_of(case.text, case.at) if case.at else None
     found = trials.prescriptions(case.remedy, run, case.slug, path, line, case.layer)
-    assert found, "nothing is prescribed"
-    prescription = found[0]
+    assert len(found) > case.choice, "nothing is prescribed"
+    prescription = found[case.choice]
     patched = trials.run_plainly(trials.patched(path, prescription, tmp_path / "patched"))
     live = trials.run_live(path, prescription)
     if case.draws:

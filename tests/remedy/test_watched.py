@@ -88,3 +88,20 @@ def test_a_place_that_cannot_be_reached_is_refused_with_a_reason(tmp_path):
     path.unlink()
     with pytest.raises(RemedyError, match="cannot be read"):
         by_name("optimize-all").apply(prescription)
+
+
+def test_a_trial_reads_its_own_copy_of_the_source(tmp_path, monkeypatch):
+    """On top of another remedy the lines are those of the patched file, not of the user's."""
+    from vivavoce.remedy import source
+
+    case = first("match-output")
+    path = trials.write(tmp_path / "user", case.text)
+    longer = trials.write(tmp_path / "copy", "# one line more\n" + case.text)
+    run = trials.record(longer, tmp_path / "store")
+    line = trials.line_of(longer.read_text(), case.at)
+    found = trials.prescriptions("match-output", run, case.slug, longer, line)[0]
+    there = trials.run_live(longer, found)
+    users = type(found)(found.remedy, found.finding, found.title, found.numbers, {**found.where, "file": str(path)})
+    monkeypatch.setattr(source, "_copies", {})
+    source.look_in({str(path.parent): str(longer.parent)})
+    assert trials.same(trials.run_live(longer, users).final, there.final)
