@@ -10,6 +10,7 @@ import pytest
 
 from vivavoce.remedy.catalogue import by_name
 from vivavoce.remedy.changes import CannotEditError, Changes
+from vivavoce.remedy.optimizers import models_in, parameters_argument
 from vivavoce.remedy.remedy import Edit, Prescription, Words
 from vivavoce.remedy.source import Source
 
@@ -209,3 +210,33 @@ def test_an_edit_that_would_not_compile_is_refused():
     changes.replace(source.all(cst.Call)[0], "f(")
     with pytest.raises(CannotEditError, match="compile"):
         changes.text()
+
+
+def test_of_several_phases_the_one_behind_the_optimizer_is_made_longer():
+    text = (
+        "def fit(model, optimizer, steps):\n    for step in range(steps):\n        loss.backward()\n        optimizer.step()\n\n"
+        "first = SGD(model.parameters())\nfit(model, first, 100)\nsecond = SGD(model.parameters())\nfit(model, second, 20)\n"
+    )
+    after = new_text("longer-training", text, {"factor": 3.0}, line=4, made=8)
+    assert after == text.replace("second, 20", "second, 60")
+
+
+@pytest.mark.parametrize(
+    ("given", "models"),
+    [
+        ("model.parameters()", ["model"]),
+        ("model[4].parameters()", ["model"]),
+        ("[*net.a.parameters(), *net.b.parameters()]", ["net"]),
+        ("[{'params': a.parameters()}, {'params': b.parameters(), 'lr': 1}]", ["a", "b"]),
+        ("filter(lambda p: p.requires_grad, self.net.parameters())", ["self.net"]),
+        ("[model[4].bias]", ["model"]),
+        ("Net(1).parameters()", []),
+        ("weights", ["model"]),
+        ("groups(model, 0.1)", ["model"]),
+    ],
+)
+def test_the_model_is_told_from_what_the_optimizer_is_given(given, models):
+    text = f"weights = [p for p in model.parameters()]\nSGD({given})\nmodel(x)\n"
+    source = Source(PATH, text)
+    call = next(call for call in source.all(cst.Call) if source.code(call.func) == "SGD")
+    assert models_in(source, parameters_argument(call)) == models

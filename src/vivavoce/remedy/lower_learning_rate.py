@@ -12,7 +12,7 @@ from vivavoce.remedy.remedy import Prescription
 
 
 class LowerLearningRate(OptimizerNumber):
-    """Three rates below the recorded one, from the size of the run's own first step."""
+    """A few rates below the recorded one, from the size of the run's own first step."""
 
     name = "lower-learning-rate"
     treats = (

@@ -12,7 +12,7 @@ from vivavoce.remedy.remedy import Prescription
 
 
 class RaiseLearningRate(OptimizerNumber):
-    """Three rates above the recorded one, from the size of the run's own first step."""
+    """A few rates above the recorded one, from the size of the run's own first step."""
 
     name = "raise-learning-rate"
     treats = (
