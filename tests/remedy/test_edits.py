@@ -190,8 +190,8 @@ def test_the_number_of_epochs_is_found_behind_functions_and_wrappers():
 
 def test_a_singular_operation_is_guarded_once():
     text = "import torch\n\nloss = -(torch.log(p) + x / (y - z)).mean()\n"
-    after = new_text("guard-operation", text, line=3, lines=[3])
-    assert after == text.replace("log(p)", "log(p.clamp_min(1e-8))").replace("/ (y - z)", "/ ((y - z) + 1e-8)")
+    after = new_text("guard-operation", text, {"small": 1e-8}, line=3, lines=[3])
+    assert after == text.replace("log(p)", "log(p.clamp_min(1e-08))").replace("/ (y - z)", "/ ((y - z) + 1e-08)")
 
 
 def test_changes_that_meet_are_refused():
@@ -240,3 +240,11 @@ def test_the_model_is_told_from_what_the_optimizer_is_given(given, models):
     source = Source(PATH, text)
     call = next(call for call in source.all(cst.Call) if source.code(call.func) == "SGD")
     assert models_in(source, parameters_argument(call)) == models
+
+
+def test_a_norm_that_divides_is_guarded_once_and_a_logged_variance_in_both_places():
+    text = "import torch\n\nloss = z / z.norm(dim=1) + torch.log(v) + e / v\n"
+    after = new_text("guard-operation", text, {"small": 0.001}, line=3, lines=[3])
+    assert after.endswith(
+        "loss = z / (z.norm(dim=1) + 0.001) + torch.log(v.clamp_min(0.001)) + e / v.clamp_min(0.001)\n"
+    )
