@@ -5,7 +5,11 @@ import math
 import pytest
 import torch
 from torch import nn
-from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
+from torch.optim.optimizer import (
+    _global_optimizer_post_hooks,
+    _global_optimizer_pre_hooks,
+    register_optimizer_step_post_hook,
+)
 
 import vivavoce
 
@@ -67,6 +71,17 @@ def test_weights_are_the_same(lightly):
     torch.manual_seed(3)
     with lightly:
         assert fit(30) == expected
+
+
+def test_hooks_of_others_are_called_at_every_step(lightly):
+    called = []
+    with lightly:
+        handle = register_optimizer_step_post_hook(lambda *_: called.append(1))
+        try:
+            fit(40)
+        finally:
+            handle.remove()
+    assert len(called) == 40
 
 
 def test_no_hook_is_left_behind(lightly):

@@ -206,14 +206,18 @@ class OptimizerTap(Tap):
         session.budget.charge(now() - started)
 
     def ignore_ends(self) -> None:
-        """Nothing is done at the end of a step while steps are only counted: PyTorch need not call."""
-        self._post_handle.remove()
+        """Do nothing at the end of a step while steps are only counted."""
+        self._hook_ends(_nothing)
 
     def hear_ends(self) -> None:
         """Hear of the end of each step again, of the one that goes on too."""
-        self._post_handle.remove()
-        if self.session.active:
-            self._post_handle = register_optimizer_step_post_hook(self._after_step)
+        self._hook_ends(self._after_step)
+
+    def _hook_ends(self, hook: Callable[..., None]) -> None:
+        """Exchange the hook in its place: PyTorch may be going through the hooks, which must not become more or fewer."""
+        hooks, id = self._post_handle.hooks_dict_ref(), self._post_handle.id
+        if hooks is not None and id in hooks:
+            hooks[id] = hook
 
     def _more_than_counting(self, key: int) -> None:
         """A gradient is not finite; or another optimizer steps, perhaps inside a step of the known one."""
@@ -505,6 +509,10 @@ class OptimizerTap(Tap):
             elif state.stale:
                 state.stale = numbers.holds_anything(gradient)
             state.backward_calls += 1
+
+
+def _nothing(optimizer: Any, args: Any, kwargs: Any) -> None:
+    """The hook at the end of a step that is only counted."""
 
 
 def _has_closure(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
