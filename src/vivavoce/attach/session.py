@@ -424,8 +424,9 @@ class Session:
         if self.budget.wants_deep(self.coming):
             self._begin_sample()
             return
-        self._light_left = players * self.budget.light_steps(self.step)
-        self.light = self._light_left > 0
+        if self.preflight is None:  # which counts the steps, and must see every one
+            self._light_left = players * self.budget.light_steps(self.step)
+            self.light = self._light_left > 0
 
     def end_light_step(self) -> None:
         """An optimizer has stepped on a light step."""
