@@ -90,6 +90,15 @@ def test_the_same_bit_for_bit(tmp_path):
     assert all(map(torch.equal, tensors, found))
 
 
+def test_a_slow_machine_changes_nothing_about_where_it_ends(tmp_path, monkeypatch):
+    """Where the taps seem dear the budget asks for light steps, which only count."""
+    monkeypatch.setattr("vivavoce.attach.budget.Budget.light_steps", lambda self, step: 1_000)
+    train, _ = plain(STEPS + 30)
+    flight = fly(train, tmp_path)
+    assert flight.stopped
+    assert flight.outcome.run.steps == STEPS
+
+
 SCRIPT = """
 import sys, torch
 from torch import nn

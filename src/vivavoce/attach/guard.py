@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from vivavoce.attach.session import Session
 
 SNAPSHOT_SHARE = 0.5  # of the budget that snapshots may use: they are spaced out accordingly
-OLDER = 100  # steps that the second snapshot is older than the first, at least (PaLM goes back about 100)
+OLDER = 100  # steps by which the second snapshot is older than the first, at most (PaLM goes back about 100)
 NAMED = 3  # parameters named in a reason
 
 

@@ -430,6 +430,8 @@ class Session:
         if self.budget.wants_deep(self.coming):
             self._begin_sample()
             return
+        if self.preflight is not None:
+            return  # which counts the steps, and must see every one
         self.light.begin(self, players * self.budget.light_steps(self.step))
         if self.light.key is not None:
             self.optimizers.ignore_ends()
