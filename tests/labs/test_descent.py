@@ -74,6 +74,21 @@ def test_the_features_are_standardised_and_the_limit_is_that_of_their_correlatio
     assert result.data["critical_learning_rate"] == pytest.approx(2 / largest, rel=0.01)
 
 
+def test_long_tables_are_thinned_while_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vivavoce.labs.descent.MOST_ROWS", 50)
+    monkeypatch.setattr("vivavoce.labs.inputs.ROWS_PER_CHUNK", 70)
+    source = tmp_path / "long.csv"
+    source.write_text("a,y\n" + "\n".join(f"{i},{2 * i}" for i in range(1_000)))
+    problem, notes = read(str(source), Context(options={"target": "y"}))
+    assert problem.n == 50
+    assert "1,000 rows were thinned evenly to 50" in notes[0]
+    steps = np.diff(problem.y)
+    assert steps.min() > 0
+    assert steps.max() <= 2 * steps.min()  # spread over the whole file
+    assert np.ptp(problem.y) > 0.95 * 2 * 999
+    np.testing.assert_allclose(problem.x[:, 0] * problem.y.std(), problem.y)  # rows stay together
+
+
 def test_two_classes_are_a_target(tmp_path: Path) -> None:
     assert run(table(tmp_path), target="dear", error=0.5).data["winner"] is not None
 
@@ -89,6 +104,7 @@ def test_two_classes_are_a_target(tmp_path: Path) -> None:
         (b"a,y\n1,2\n1,3\n", {"target": "y"}, "no column besides"),
         (b"a,y\n1,u\n2,v\n3,w\n", {"target": "y"}, "3 different words"),
         (b"a,y\n1,2\n2,nan\n", {"target": "y"}, "row 3"),
+        (b"a,y\n1,2\n2,1e308\n", {"target": "y"}, "row 3: y is 1e\\+308, beyond"),
         (b"a,y\n1,2\n2,1\n3,1\n4,2\n", {"target": "y"}, "no linear model"),
         (b"a,y\n1,2\n2,3\n", {"target": "y", "error": 2.0}, "--error"),
         (b"", {"target": "y"}, "empty"),

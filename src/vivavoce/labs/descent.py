@@ -7,7 +7,7 @@ import numpy as np
 from vivavoce.labs.descent_proof import floors, limits, race, scale
 from vivavoce.labs.descent_race import Course, descend, fastest
 from vivavoce.labs.figures import Floats, Line, XYPlot
-from vivavoce.labs.inputs import CsvFile
+from vivavoce.labs.inputs import LARGEST, CsvFile
 from vivavoce.labs.lab import Claim, Context, Lab, LabError, Option, Result, Table
 from vivavoce.measure.curvature import extreme_eigenvalues
 from vivavoce.measure.gradient_noise import exact_noise_scale
@@ -180,15 +180,12 @@ def read(source: str, context: Context) -> tuple[LeastSquares, list[str]]:
     if not target:
         raise LabError(f"name the column to predict with --target (it has {', '.join(table.header[:12])})")
     table.column(target)
-    columns: dict[str, list[str]] = {name: [] for name in table.header}
-    for chunk in table.chunks(table.header, context):
-        for name in table.header:
-            columns[name].extend(chunk.text(name))
-    y = _target(source, target, columns.pop(target))
+    columns, total, stride = _thinned(table, context)
+    y = _target(source, target, columns.pop(target), stride)
     if len(y) < 2:
         raise LabError(f"{source}: at least two rows are needed")
     keep = np.linspace(0, len(y) - 1, min(len(y), MOST_ROWS)).round().astype(int)
-    notes = [f"{len(y):,} rows were thinned evenly to {MOST_ROWS:,}."] if len(keep) < len(y) else []
+    notes = [f"{total:,} rows were thinned evenly to {len(keep):,}."] if len(keep) < total else []
     features, dropped = encode_features(columns, keep)
     if dropped:
         notes.append(f"Left out: {', '.join(dropped)} (constant, or words of more than {MOST_CATEGORIES} kinds).")
@@ -202,7 +199,21 @@ def read(source: str, context: Context) -> tuple[LeastSquares, list[str]]:
     return LeastSquares(np.column_stack(features), y), notes
 
 
-def _target(source: str, name: str, cells: list[str]) -> Floats:
+def _thinned(table: CsvFile, context: Context) -> tuple[dict[str, list[str]], int, int]:
+    """Every `stride`-th row, at most 2 · MOST_ROWS of them, how many rows there are, and the stride."""
+    columns: dict[str, list[str]] = {name: [] for name in table.header}
+    total, stride = 0, 1
+    for chunk in table.chunks(table.header, context):
+        first = -total % stride
+        for name in table.header:
+            columns[name].extend(chunk.text(name)[first::stride])
+        total += len(chunk)
+        while len(columns[table.header[0]]) > 2 * MOST_ROWS:
+            columns, stride = {name: cells[::2] for name, cells in columns.items()}, 2 * stride
+    return columns, total, stride
+
+
+def _target(source: str, name: str, cells: list[str], stride: int) -> Floats:
     try:
         values = np.array(cells, dtype=np.float64)
     except ValueError:
@@ -213,8 +224,11 @@ def _target(source: str, name: str, cells: list[str]) -> Floats:
             ) from None
         return np.array([float(cell == kinds[1]) for cell in cells])
     if not np.isfinite(values).all():
-        row = int(np.flatnonzero(~np.isfinite(values))[0]) + 2
+        row = int(np.flatnonzero(~np.isfinite(values))[0]) * stride + 2
         raise LabError(f"{source}, row {row}: {name} must be a finite number")
+    if np.abs(values).max(initial=0.0) > LARGEST:
+        row = int(np.argmax(np.abs(values))) * stride + 2
+        raise LabError(f"{source}, row {row}: {name} is {values[(row - 2) // stride]:g}, beyond ± {LARGEST:g}")
     return values
 
 
@@ -247,7 +261,7 @@ def _encode(cells: list[str]) -> list[Floats]:
             if len(kinds) <= MOST_CATEGORIES
             else []
         )
-    finite = np.isfinite(values)
+    finite = np.abs(values) <= LARGEST  # NaN is not
     if not finite.any():
         return []
     return [np.where(finite, values, values[finite].mean())]
