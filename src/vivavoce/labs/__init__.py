@@ -24,6 +24,12 @@ class Entry:
 
 
 LABS: dict[str, Entry] = {
+    "denoise": Entry(
+        2,
+        "a trained network finds the noise in a photograph and removes it",
+        "vivavoce.labs.denoise.lab:Denoise",
+        "photo.png | photos/ | -",
+    ),
     "fourier": Entry(
         8,
         "the cycles in a signal, and how far they can be trusted",

@@ -26,6 +26,7 @@ _HOMES: dict[str, str] = {  # public name: the module of `vivavoce.measure` that
     "LeastSquares": "sgd_theory",
     "growth_of_norms": "growth",
     "largest_exponent": "growth",
+    "noise_level": "picture_noise",
 }
 
 __all__ = sorted(_HOMES)
