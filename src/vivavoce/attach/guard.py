@@ -271,7 +271,7 @@ class Guard(Tap):
         """Something is wrong: have the taps see the gradients as they are, on a light step too."""
         session = self.session
         session.budget.alarm(session.step)
-        if session.light:
+        if session.light.on:
             session.look_closer()
             session.optimizers.read_gradients(state, session.step)
 

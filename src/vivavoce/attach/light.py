@@ -121,6 +121,7 @@ def _is_simple(session: Session) -> bool:
         and session.by_hand is None
         and session.blackbox.capture is None
         and session.preflight is None
+        and session.guard is None
         and not session.compiling
         and session.readback.idle
     )

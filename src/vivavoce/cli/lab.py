@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -89,10 +89,21 @@ def _command(lab: type[Lab]) -> click.Command:
             ["--seed"], type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all randomness."
         ),
         click.Option(["--json", "json_file"], metavar="FILE", help="Write the result as JSON; - is standard output."),
-        click.Option(["-o", "--output"], metavar="FILE.html", help="Write the page there. [default: .viva/labs]"),
+        *_places(lab),
         click.Option(["--force"], is_flag=True, help="Overwrite a FILE that is not an earlier result."),
     ]
     return click.Command(lab.name, params=parameters, callback=_callback(lab), help=_help(lab), short_help=lab.question)
+
+
+def _places(lab: type[Lab]) -> list[click.Parameter]:
+    """Options for where the page goes, and what the lab itself makes, if it makes something."""
+    page = "Write the page there. [default: .viva/labs]"
+    if not lab.product:
+        return [click.Option(["-o", "--output"], metavar="FILE.html", help=page)]
+    return [
+        click.Option(["-o", "--output", "product"], metavar="PATH", help=lab.product),
+        click.Option(["--page", "output"], metavar="FILE.html", help=page),
+    ]
 
 
 def _help(lab: type[Lab]) -> str:
@@ -143,18 +154,22 @@ def _run(
     output: str | None,
     force: bool,
     source: str | None = None,
+    product: str | None = None,
 ) -> None:
     _check_targets(json_file, output, force)
+    if product == json_file == STANDARD_OUTPUT:
+        raise click.UsageError("only one of -o and --json can go to standard output", click.get_current_context())
     from vivavoce.labs.lab import Context, LabError
     from vivavoce.labs.page import Setting
 
     began = time.perf_counter()
     try:
-        result = lab().run(source, Context(quick, seed, options, _progress()))
+        result = lab().run(source, Context(quick, seed, options, _progress(), product, force))
     except LabError as error:
         raise click.UsageError(str(error), click.get_current_context()) from None
     setting = Setting(_typed(), source, seed, quick, time.perf_counter() - began)
-    _print(lab, result, setting, json_file)
+    own = product or (STANDARD_OUTPUT if lab.product and source == STANDARD_OUTPUT else None)
+    _print(lab, result, setting, json_file, sys.stderr if own == STANDARD_OUTPUT else sys.stdout)
     _write_files(lab, result, setting, json_file, output)
 
 
@@ -163,14 +178,14 @@ def _typed() -> str:
     return shlex.join(["viva", *sys.argv[1:]])
 
 
-def _print(lab: type[Lab], result: Result, setting: Setting, json_file: str | None) -> None:
-    """The table for people; nothing but the JSON where that goes to standard output."""
+def _print(lab: type[Lab], result: Result, setting: Setting, json_file: str | None, stream: TextIO) -> None:
+    """The table for people, to `stream`; nothing but the JSON where that goes to standard output."""
     from vivavoce.labs import document, text
 
     if json_file == STANDARD_OUTPUT:
         document.write(lab, result, setting, sys.stdout)
     else:
-        text.write(lab, result, sys.stdout)
+        text.write(lab, result, stream)
 
 
 def _write_files(lab: type[Lab], result: Result, setting: Setting, json_file: str | None, output: str | None) -> None:

@@ -33,6 +33,12 @@ LABS: dict[str, Entry] = {
         "vivavoce.labs.baselines:Baselines",
         "table.csv",
     ),
+    "denoise": Entry(
+        2,
+        "a trained network finds the noise in a photograph and removes it",
+        "vivavoce.labs.denoise.lab:Denoise",
+        "photo.png | photos/ | -",
+    ),
     "fourier": Entry(
         8,
         "the cycles in a signal, and how far they can be trusted",

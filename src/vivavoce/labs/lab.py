@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from types import ModuleType
 from typing import Any, ClassVar, Literal, TypeVar
@@ -126,6 +126,8 @@ class Context:
     seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
     progress: Progress = field(default_factory=Progress)
+    output: str | None = None  # where the lab's own product is to go; for labs with a `product` alone
+    force: bool = False  # it may overwrite files there
 
     def rng(self, stream: int = 0) -> np.random.Generator:
         """A generator of random numbers of its own for each `stream` of the same seed."""
@@ -148,6 +150,7 @@ class Lab(ABC):
     input_help: ClassVar[str] = ""  # what INPUT may be; empty where the lab takes none
     options: ClassVar[Sequence[Option]] = ()
     examples: ClassVar[Sequence[str]] = ()  # commands for the help
+    product: ClassVar[str] = ""  # what the lab itself writes to where -o says, for the help; the page is then at --page
 
     @abstractmethod
     def prove(self, context: Context) -> Result:
@@ -165,5 +168,5 @@ class Lab(ABC):
         if unknown:
             raise LabError(f"the lab {self.name} has no option {sorted(unknown)[0]!r}; it has {sorted(known)}")
         defaults = {option.name: () if option.multiple else option.default for option in self.options}
-        context = Context(context.quick, context.seed, {**defaults, **context.options}, context.progress)
+        context = replace(context, options={**defaults, **context.options})
         return self.prove(context) if source is None else self.apply(source, context)

@@ -57,6 +57,7 @@ _HOMES: dict[str, str] = {  # public name: the module of `vivavoce.measure` that
     "fit_power_law": "learning_curve",
     "expected_risk": "ridgeless",
     "stratified_folds": "folds",
+    "noise_level": "picture_noise",
 }
 
 __all__ = sorted(_HOMES)

@@ -1,0 +1,218 @@
+"""Trains the denoiser's network on photographs; can be stopped at any time and goes on where it was.
+
+    python -m vivavoce.labs.denoise.train photos/ --work run/ --steps 20000
+    python -m vivavoce.labs.denoise.train photos/ --work run2/ --from run/weights.safetensors --learning-rate 5e-4
+
+Writes to the folder `--work`: `checkpoint.pt` (all that is needed to go on: the same command does), `weights.safetensors`
+(the moving average, float16: what the package ships) and `best.safetensors` (the same, of the best validation so far).
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vivavoce.labs.denoise import colour, weights
+from vivavoce.labs.denoise.network import CHANNELS, Denoiser
+from vivavoce.labs.denoise.photos import Photos, load_folder
+
+MOST_NOISE = 55.0  # standard deviation of the noise, of 255
+PATCH = 64  # pixels
+BATCH = 16
+GREY_SHARE = 0.5  # of the patches are grey
+LEARNING_RATE = 1e-3
+AVERAGE_DECAY = 0.999
+WARM_UP = 200  # steps
+CLIP = 1.0  # gradient norm
+CHECKPOINT_STEPS = 250
+HELD_OUT = 10  # every tenth photograph is for validation
+VALIDATION_NOISE = 25.0
+VALIDATION_CROP = 192  # pixels, of each photograph's centre
+LUMA = torch.tensor([0.299, 0.587, 0.114])  # ITU-R BT.601: how the grey test sets were made
+
+
+@dataclass
+class Batch:
+    """Clean and noisy patches (N, 3, 64, 64), the noise level (N, 1, 1, 1), and which channels count (N, 3, 1, 1)."""
+
+    clean: Tensor
+    noisy: Tensor
+    level: Tensor
+    counts: Tensor
+
+
+def batches(photos: Photos, generator: torch.Generator) -> Iterator[Batch]:
+    """Random patches with random noise of 0 to 55, half of them grey."""
+    while True:
+        patches = photos.patches(BATCH, PATCH, generator)
+        grey = torch.rand(BATCH, generator=generator) < GREY_SHARE
+        sigma = MOST_NOISE / 255 * torch.rand(BATCH, generator=generator)
+        yield noisy_batch(patches, grey, sigma, generator)
+
+
+def noisy_batch(rgb: Tensor, grey: Tensor, sigma: Tensor, generator: torch.Generator) -> Batch:
+    """Give `rgb` patches noise of standard deviation `sigma` (N,), as grey pictures where `grey` (N,) says so."""
+    counts = torch.ones(len(rgb), CHANNELS, 1, 1)
+    counts[grey, 1:] = 0
+    clean = colour.to_luma(rgb)
+    clean[grey, 0] = torch.einsum("c,nchw->nhw", LUMA, rgb[grey])
+    clean = clean * counts
+    level = (torch.where(grey, 1.0, colour.LEVEL_FACTOR) * sigma)[:, None, None, None]
+    noise = torch.randn(clean.shape, generator=generator) * level * counts
+    return Batch(clean, clean + noise, level, counts)
+
+
+class Training:
+    """The network, its moving average, the optimizer and the random numbers: what a checkpoint holds."""
+
+    def __init__(self, photos: Photos, steps: int, learning_rate: float, seed: int) -> None:
+        torch.manual_seed(seed)
+        self.network = Denoiser()
+        self.average = {name: value.clone() for name, value in self.network.state_dict().items()}
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=learning_rate)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.photos, self.steps, self.learning_rate = photos, steps, learning_rate
+        self.step, self.best, self.losses = 0, 0.0, 0.0
+
+    def advance(self, steps: int) -> None:
+        """Train for so many steps."""
+        stream = batches(self.photos, self.generator)
+        total = 0.0
+        for _ in range(steps):
+            total += self._train(next(stream))
+        self.losses = total / steps
+
+    def _train(self, batch: Batch) -> float:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate * schedule(self.step, self.steps)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = self.network(batch.noisy.contiguous(memory_format=torch.channels_last), batch.level)
+        error = (found.float() - batch.clean).abs() * batch.counts
+        loss = error.sum() / batch.counts.expand_as(error).sum()
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
+        self.optimizer.step()
+        self._follow()
+        self.step += 1
+        return float(loss.detach())
+
+    def _follow(self) -> None:
+        decay = min(AVERAGE_DECAY, (self.step + 1) / (self.step + 10))
+        for name, value in self.network.state_dict().items():
+            self.average[name].lerp_(value, 1 - decay)
+
+    def averaged(self) -> Denoiser:
+        """The network with the averaged weights."""
+        network = Denoiser()
+        network.load_state_dict(self.average)
+        return network
+
+    def begin_from(self, path: Path) -> None:
+        """Start with the weights of a file instead of random ones."""
+        self.network.load_state_dict(weights.load(path).state_dict())
+        self.average = {name: value.clone() for name, value in self.network.state_dict().items()}
+
+    def save(self, path: Path) -> None:
+        """Write everything to `path`, whole or not at all."""
+        state = {
+            "network": self.network.state_dict(),
+            "average": self.average,
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "step": self.step,
+            "best": self.best,
+        }
+        torch.save(state, path.with_suffix(".new"))
+        os.replace(path.with_suffix(".new"), path)
+
+    def restore(self, path: Path) -> None:
+        """Go on from what `save` wrote."""
+        state = torch.load(path, weights_only=True)
+        self.network.load_state_dict(state["network"])
+        self.average = state["average"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+        self.step, self.best = state["step"], state["best"]
+
+
+def schedule(step: int, steps: int) -> float:
+    """Share of the learning rate: a linear warm-up, then a half cosine down to 0 at `steps`."""
+    return min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
+
+
+@torch.no_grad()
+def validate(network: Denoiser, photos: Photos) -> float:
+    """Mean PSNR in dB on the grey centres of `photos`, with noise of 25 that is the same every time."""
+    generator = torch.Generator().manual_seed(0)
+    scores = []
+    for rgb in photos.centres(VALIDATION_CROP):
+        sigma = torch.tensor([VALIDATION_NOISE / 255])
+        batch = noisy_batch(rgb[None], torch.tensor([True]), sigma, generator)
+        error = (network(batch.noisy, batch.level) - batch.clean)[:, 0]
+        scores.append(-10 * error.square().mean().log10().item())
+    return float(np.mean(scores))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    given = _parser().parse_args(arguments)
+    torch.set_num_threads(given.threads)
+    work = Path(given.work)
+    work.mkdir(parents=True, exist_ok=True)
+    photos = load_folder(given.photos)
+    seen, held = photos.split(HELD_OUT)
+    training = Training(seen, given.steps, given.learning_rate, given.seed)
+    if (work / "checkpoint.pt").exists():
+        training.restore(work / "checkpoint.pt")
+    elif given.start:
+        training.begin_from(Path(given.start))
+    _say(
+        f"{len(seen)} photographs of {seen.megapixels:.0f} megapixels, {len(held)} for validation, step {training.step}"
+    )
+    while training.step < given.steps:
+        began = time.perf_counter()
+        training.advance(min(CHECKPOINT_STEPS, given.steps - training.step))
+        _keep(training, held, work, time.perf_counter() - began)
+    return 0
+
+
+def _keep(training: Training, held: Photos, work: Path, seconds: float) -> None:
+    score = validate(training.averaged(), held)
+    weights.save(training.averaged(), work / "weights.safetensors")
+    if score > training.best:
+        training.best = score
+        weights.save(training.averaged(), work / "best.safetensors")
+    training.save(work / "checkpoint.pt")
+    _say(f"step {training.step}  loss {training.losses:.5f}  validation {score:.3f} dB  {seconds:.0f} s")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="vivavoce.labs.denoise.train", description="Trains the denoiser's network.")
+    parser.add_argument("photos", nargs="+", help="photographs, or folders of them")
+    parser.add_argument("--work", required=True, help="folder for checkpoints and weights")
+    parser.add_argument("--steps", type=int, default=20_000, help="until when, from the first step")
+    parser.add_argument("--from", dest="start", metavar="FILE", help="begin with these weights (safetensors)")
+    parser.add_argument("--learning-rate", type=float, default=LEARNING_RATE)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
