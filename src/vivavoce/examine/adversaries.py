@@ -17,6 +17,7 @@ from vivavoce.record.run import Run
 
 RIVALS = 2  # optimizers that take turns: of more, one may have another aim (adversarial autoencoders)
 FEWEST_SAMPLES = 6  # sampled steps
+FEWEST_LATE = 3  # of them in the second half of the run: what a generator makes at its beginning is all alike
 COLLAPSED = 0.35  # spread of what is made over that of the data; measured: healthy 0.5 (early) … 1, collapsed below 0.2
 GROWING = 1.2  # times, last over second quarter of the samples: variety that still grows has not collapsed
 DOMINATED = 0.97  # area under the ROC curve between the scores of two calls; measured: healthy 0.74, dominated 1.00
@@ -102,7 +103,9 @@ def game_of(run: Run) -> Game | None:
     made, low, high, separation = track.mean.T
     real = np.where(np.abs(np.log(low / made)) > np.abs(np.log(high / made)), low, high)  # the other one was made, too
     ratio = made / real
-    late = np.arange(len(track)) >= len(track) // 2
+    late = track.steps >= run.steps / 2
+    if late.sum() < FEWEST_LATE:  # of a very small network mostly the beginning is sampled
+        return None
     owner = track.owner[1] if track.owner else 0
     before, after = median(ratio[len(ratio) // 4 : len(ratio) // 2]), median(ratio[3 * len(ratio) // 4 :])
     growth = after / before if before > 0 else 1.0
