@@ -15,6 +15,7 @@ from vivavoce.record.tracks import Track
 
 RIVALS = 2  # optimizers that take turns: of more, one may have another aim (adversarial autoencoders)
 FEWEST_SAMPLES = 6  # sampled steps
+FEWEST_LATE = 3  # of them in the second half of the run: what a generator makes at its beginning is all alike
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ def game_of(run: Run) -> Game | None:
     if (
         track is None
         or _seen(track) < FEWEST_SAMPLES
+        or _seen_late(track, run.steps) < FEWEST_LATE
         or progress is None
         or progress.players < 2
         or len(stepped_optimizers(run)) > RIVALS
@@ -83,6 +85,11 @@ def game_of(run: Run) -> Game | None:
 
 def _seen(track: Track) -> int:
     return len(track.column("made_spread").finite)
+
+
+def _seen_late(track: Track, steps: int) -> int:
+    """Samples of the second half: of a very small network mostly the beginning is sampled."""
+    return int((track.steps[np.isfinite(track.column("made_spread").mean)] >= steps / 2).sum())
 
 
 def _real_spread(columns: dict[str | int, Floats], made: Floats) -> Floats:

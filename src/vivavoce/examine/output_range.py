@@ -10,6 +10,7 @@ from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
 from vivavoce.examine.progress import Progress
 from vivavoce.examine.reading import at, critics, where
 from vivavoce.examine.target_broadcast import BROADCASTING
+from vivavoce.examine.wiring import head_of
 from vivavoce.measure.robust import median
 from vivavoce.record.entities import Loss, Model, Module
 from vivavoce.record.run import Run
@@ -23,6 +24,12 @@ RANGES: dict[str, tuple[float, float]] = {
     "LogSoftmax": (float("-inf"), 0.0),
     "LogSigmoid": (float("-inf"), 0.0),
 }
+BOUNDED = frozenset({"Sigmoid", "Softmax", "Tanh"})
+SCALING = frozenset(
+    {"Mul", "Add", "Sub", "Rsub", "Div", "View", "Squeeze", "Unsqueeze", "Reshape", "Select", "Slice", "Expand"}
+)
+PRESSED = 0.02  # of the range of all predictions: within it the extremes of a batch lie at a limit
+FEWEST_SAMPLES = 5  # sampled batches
 RECTIFIERS = frozenset({"ReLU", "Threshold", "Softplus", "ReLU6"})
 BEYOND = (
     0.5  # standard deviations of the targets by which their extremes must lie outside: rounding and outliers do less
@@ -43,7 +50,7 @@ class OutputRange(Detector):
         trained = {track.owner[1] for track in run.tracks("train/function_loss") if track.owner and len(track)}
         for id in sorted(trained):
             site = run.losses.get(id)
-            limits = _limits(site) if site else None
+            limits = (_limits(site) or _scaled_limits(run, site)) if site else None
             if site is None or limits is None:
                 continue
             owner = ("loss", id)
@@ -120,8 +127,29 @@ def _limits(site: Loss) -> tuple[float, float] | None:
     return next((limits for name, limits in RANGES.items() if site.prediction_op.startswith(name)), None)
 
 
+def _scaled_limits(run: Run, site: Loss) -> tuple[float, float] | None:
+    """A range that outputs are squashed into and then scaled to: the predictions press against it in most samples."""
+    low, high = (run.series("prediction", ("loss", site.id), name).finite.mean for name in ("min", "max"))
+    if site.function not in BROADCASTING or len(low) < FEWEST_SAMPLES or not _squashed(run):
+        return None
+    least, most = float(low.min()), float(high.max())
+    width = PRESSED * (most - least)
+    pressed = median(low[len(low) // 2 :]) < least + width, median(high[len(high) // 2 :]) > most - width
+    return (least if pressed[0] else -math.inf, most if pressed[1] else math.inf) if any(pressed) else None
+
+
+def _squashed(run: Run) -> bool:
+    """Behind the last layer of the model stands a sigmoid, softmax or tanh, and then nothing but scale and offset."""
+    main = run.main_loss
+    head = [node.op.removesuffix("Backward0") for node in head_of(run, main)] if main is not None else []
+    last = max((i for i, op in enumerate(head) if op in BOUNDED), default=None)
+    before_loss = head[last + 1 : -1] if last is not None else []
+    return last is not None and all(op in SCALING for op in before_loss)
+
+
 def _finding(run: Run, site: Loss, limits: tuple[float, float], targets: tuple[float, float]) -> Finding:
     operation = site.prediction_op.removesuffix("Backward0")
+    operation = operation if operation in RANGES else "a squashing function and a scale"
     return Finding(
         slug=OutputRange.slug,
         severity="critical",
