@@ -32,6 +32,7 @@ from vivavoce.remedy.layers import Normalisation, Residual
 from vivavoce.remedy.loss_argument import ClassWeights, LabelSmoothing
 from vivavoce.remedy.lower_learning_rate import LowerLearningRate
 from vivavoce.remedy.lower_momentum import LowerMomentum
+from vivavoce.remedy.match_loss import MatchLoss
 from vivavoce.remedy.match_shapes import MatchShapes
 from vivavoce.remedy.network_size import FewerLayers, LargerNetwork, SmallerNetwork, WiderLayer
 from vivavoce.remedy.optimize_all import OptimizeAll
@@ -88,6 +89,7 @@ REMEDIES: tuple[Remedy, ...] = (
     LabelSmoothing(),
     LowerLearningRate(),
     LowerMomentum(),
+    MatchLoss(),
     MatchShapes(),
     FewerLayers(),
     LargerNetwork(),
@@ -136,7 +138,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "residual",
         "fewer-layers",
     ),
-    "loss-output-mismatch": ("match-output",),
+    "loss-output-mismatch": ("match-output", "match-loss"),
     "output-range": ("linear-output",),
     "target-broadcast": ("match-shapes",),
     "mode-collapse": (
