@@ -73,6 +73,8 @@ CASES = [
     Case("raise-learning-rate", "learning-rate-too-low", "BY_HAND", None, (("lr = 0.1", "lr = 1e-6"),), better=True),
     Case("zero-grad", "gradients-not-zeroed", "BY_HAND", None, (("            p.grad.zero_()\n", ""), ("lr = 0.1", "lr = 0.4")), better=True),
     Case("lower-learning-rate", "learning-rate-too-high", "TWO_RATES", "slow = torch", better=True),
+    Case("raise-learning-rate", "learning-rate-too-low", "PLAIN", MADE, (("for step", "cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-6, total_steps=30)\nfor step"), ("optimizer.step()\n", "optimizer.step()\n    cycle.step()\n")), better=True),
+    Case("raise-learning-rate", "learning-rate-too-low", "PLAIN", MADE, (("lr=0.1", "lr=1e-6"), ("for step", "warm = torch.optim.lr_scheduler.LinearLR(optimizer, 0.01, total_iters=5)\nfor step"), ("optimizer.step()\n", "optimizer.step()\n    warm.step()\n")), better=True),
     Case("lower-momentum", "learning-rate-too-high", "CLASSES", "self.optimizer = SGD", (("momentum: float = 0.9", "momentum: float = 0.999"),)),
     Case("adam", "learning-rate-too-low", "PLAIN", MADE, (("lr=0.1", "lr=1e-6"),), better=True),
     Case("adam", "learning-rate-too-low", "CLASSES", "self.optimizer = SGD"),
