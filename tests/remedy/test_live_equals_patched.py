@@ -54,6 +54,8 @@ CASES = [
     Case("unfreeze", "no-gradient", "PLAIN", MADE, (("optimizer = torch", "model[0].requires_grad_(False)\noptimizer = torch"),), better=True),
     Case("reattach", "no-gradient", "CLASSES", "self.optimizer = SGD", (("return self.last(x)", "return self.last(x.detach())"),)),
     Case("reattach", "no-gradient", "CLASSES", "self.optimizer = SGD", (("        x = torch.sigmoid(self.first(x))\n        x = self.drop", "        with torch.no_grad():\n            x = torch.sigmoid(self.first(x))\n        x = self.drop"),)),
+    Case("clear-before-backward", "no-gradient", "PLAIN", MADE, (("    optimizer.zero_grad()\n    loss.backward()\n", "    loss.backward()\n    optimizer.zero_grad()\n"),), better=True),
+    Case("clear-before-backward", "no-gradient", "CLASSES", "self.optimizer = SGD", (("                self.optimizer.zero_grad()\n", ""), ("loss.backward()\n", "loss.backward(); self.optimizer.zero_grad()\n")),),
     Case("match-output", "loss-output-mismatch", "PLAIN", "F.cross", (("nn.Linear(16, 2))", "nn.Linear(16, 2), nn.Softmax(dim=1))"),), better=True),
     Case("match-output", "loss-output-mismatch", "CLASSES", "loss = self.criterion", (("return self.last(x)", "return F.softmax(self.last(x), dim=1)"),)),
     Case("match-output", "loss-output-mismatch", "CLASSES", "loss = self.criterion", (("return self.last(x)", "return self.last(x).softmax(dim=1)"),)),
