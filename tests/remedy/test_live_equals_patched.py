@@ -48,6 +48,8 @@ CASES = [
     Case("optimize-all", "parameters-not-optimized", "PLAIN", MADE, (("SGD(model.parameters()", "SGD(model[4].parameters()"),), better=True),
     Case("optimize-all", "parameters-not-optimized", "CLASSES", "self.optimizer = SGD", (("self.model.parameters(),", "Net(cfg).parameters(),"),), better=True, draws=True),
     Case("optimize-all", "parameters-not-optimized", "FUNCTIONS", "optim.Adam", (("optim.Adam(model.parameters(), lr", "optim.Adam([{'params': model[2].parameters()}], lr"),)),
+    Case("optimize-all", "parameters-not-optimized", "PLAIN", MADE, (("model.parameters(), lr=0.1, momentum=0.9)", "model[4].parameters(), lr=0.1, momentum=0.9)\nmodel[4] = nn.Linear(16, 2)"),), better=True),
+    Case("optimize-all", "parameters-not-optimized", "CLASSES", "self.optimizer = SGD", (("self.second = nn.Linear(cfg.width, cfg.width)", "self.second = [nn.Linear(cfg.width, cfg.width) for _ in range(2)]"), ("self.drop(self.second(x).sigmoid())", "self.drop(self.second[1](self.second[0](x)).sigmoid())"))),
     Case("own-parameters", "optimizer-crosstalk", "ADVERSARIES", "opt_g = torch", (("Adam(self.G.parameters(), lr", "Adam([*self.G.parameters(), *self.D.parameters()], lr"),)),
     Case("own-parameters", "optimizer-crosstalk", "ADVERSARIES", "opt_d = torch", (("Adam(self.D.parameters(), lr", "Adam([*self.D.parameters(), *self.G.parameters()], lr"), ("2)).detach()", "2))"))),
     Case("missing-step", "parameters-not-optimized", "ADVERSARIES", "opt_g = torch", (("        self.opt_d.step()\n", ""),)),
