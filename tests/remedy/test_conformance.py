@@ -123,3 +123,16 @@ def test_the_catalogue_lists_every_remedy_that_is_written():
         for name in re.findall(r'^    name = "([a-z0-9-]+)"', path.read_text(encoding="utf-8"), flags=re.M)
     }
     assert written == {remedy.name for remedy in REMEDIES}
+
+
+def test_a_remedy_that_fails_does_not_take_the_others_with_it(monkeypatch):
+    def fail(run, finding):
+        raise RuntimeError("out of herbs")
+        yield
+
+    monkeypatch.setattr(by_name("lower-learning-rate"), "prescribe", fail, raising=False)
+    found = Finding("learning-rate-too-high", "critical", 0.9, 6, "", "")
+    with pytest.warns(UserWarning, match="out of herbs"):
+        planned = plan(classifier(), [found])
+    assert planned
+    assert "lower-learning-rate" not in {p.remedy for p in planned}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 from vivavoce.examine.finding import Finding
@@ -19,6 +20,7 @@ from vivavoce.remedy.adversaries import (
 )
 from vivavoce.remedy.balanced_sampler import BalancedSampler
 from vivavoce.remedy.batch_size import LargerBatch, SmallerBatch
+from vivavoce.remedy.clear_before_backward import ClearBeforeBackward
 from vivavoce.remedy.clip_norm import ClipNorm
 from vivavoce.remedy.clipping import ClipBeforeStep, RaiseThreshold
 from vivavoce.remedy.decays import SlowerSchedule
@@ -32,6 +34,7 @@ from vivavoce.remedy.layers import Normalisation, Residual
 from vivavoce.remedy.loss_argument import ClassWeights, LabelSmoothing
 from vivavoce.remedy.lower_learning_rate import LowerLearningRate
 from vivavoce.remedy.lower_momentum import LowerMomentum
+from vivavoce.remedy.match_loss import MatchLoss
 from vivavoce.remedy.match_shapes import MatchShapes
 from vivavoce.remedy.network_size import FewerLayers, LargerNetwork, SmallerNetwork, WiderLayer
 from vivavoce.remedy.optimize_all import OptimizeAll
@@ -66,6 +69,7 @@ REMEDIES: tuple[Remedy, ...] = (
     BalancedSampler(),
     LargerBatch(),
     SmallerBatch(),
+    ClearBeforeBackward(),
     ClipNorm(),
     ClipBeforeStep(),
     RaiseThreshold(),
@@ -88,6 +92,7 @@ REMEDIES: tuple[Remedy, ...] = (
     LabelSmoothing(),
     LowerLearningRate(),
     LowerMomentum(),
+    MatchLoss(),
     MatchShapes(),
     FewerLayers(),
     LargerNetwork(),
@@ -122,7 +127,7 @@ _BY_NAME = {remedy.name: remedy for remedy in REMEDIES}
 # the network as it is, then what changes it.
 ORDER: dict[str, tuple[str, ...]] = {
     "parameters-not-optimized": ("missing-step", "optimize-all", "unfreeze"),
-    "no-gradient": ("reattach", "unfreeze", "missing-step", "optimize-all"),
+    "no-gradient": ("clear-before-backward", "reattach", "unfreeze", "missing-step", "optimize-all"),
     "symmetric-weights": ("default-initialisation", "he-initialisation", "xavier-initialisation"),
     "activation-scale": (
         "default-initialisation",
@@ -136,7 +141,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "residual",
         "fewer-layers",
     ),
-    "loss-output-mismatch": ("match-output",),
+    "loss-output-mismatch": ("match-output", "match-loss"),
     "output-range": ("linear-output",),
     "target-broadcast": ("match-shapes",),
     "mode-collapse": (
@@ -295,9 +300,18 @@ def plan(run: Run, findings: Sequence[Finding]) -> list[Prescription]:
     planned: dict[str, Prescription] = {}
     for finding in findings:
         for name in ORDER.get(finding.slug, ()):
-            for prescription in by_name(name).prescribe(run, finding):
+            for prescription in _prescribed(by_name(name), run, finding):
                 planned.setdefault(_key(prescription), prescription)
     return list(planned.values())
+
+
+def _prescribed(remedy: Remedy, run: Run, finding: Finding) -> list[Prescription]:
+    """A remedy's prescriptions; none where it fails on a source that it does not understand: the others go on."""
+    try:
+        return list(remedy.prescribe(run, finding))
+    except Exception as error:
+        warnings.warn(f"{remedy.name} could not be prescribed: {type(error).__name__}: {error}", stacklevel=2)
+        return []
 
 
 def _key(prescription: Prescription) -> str:

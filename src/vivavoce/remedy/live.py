@@ -10,7 +10,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 from vivavoce.attach.patches import Patches
@@ -62,12 +62,19 @@ def is_at(frame: FrameType | None, where: Mapping[str, Any]) -> bool:
     )
 
 
+_ends: dict[tuple[int, int], tuple[int, int] | None] = {}  # by identity of the code object and instruction
+_kept: list[CodeType] = []  # so that no identity is given out twice
+
+
 def end_place(frame: FrameType) -> tuple[int, int] | None:
     """Line and column (in bytes) at which the expression ends that a frame is now evaluating."""
-    positions = next(itertools.islice(frame.f_code.co_positions(), frame.f_lasti // 2, None), None)
-    if positions is None or positions[1] is None or positions[3] is None:
-        return None
-    return positions[1], positions[3]
+    key = (id(frame.f_code), frame.f_lasti)
+    if key not in _ends:
+        _kept.append(frame.f_code)
+        positions = next(itertools.islice(frame.f_code.co_positions(), frame.f_lasti // 2, None), None)
+        known = positions is not None and positions[1] is not None and positions[3] is not None
+        _ends[key] = (positions[1], positions[3]) if known else None  # type: ignore[index, assignment]
+    return _ends[key]
 
 
 class Places:

@@ -12,10 +12,12 @@ import libcst as cst
 from vivavoce.examine.finding import Finding
 from vivavoce.record.entities import Parameter
 from vivavoce.record.run import Run
-from vivavoce.remedy import live
+from vivavoce.remedy import hidden_parts, live
 from vivavoce.remedy.changes import CannotEditError, Changes, open_source
+from vivavoce.remedy.constants import is_name
 from vivavoce.remedy.optimizers import models_in, optimizer_call, optimizer_of, parameters_argument, place
 from vivavoce.remedy.remedy import Edit, Prescription, Remedy, RemedyError, Words
+from vivavoce.remedy.rewriting import rewrite
 from vivavoce.remedy.source import Source
 
 
@@ -43,6 +45,9 @@ class OptimizeAll(Remedy):
         if source is None:
             raise RemedyError(f"the source at {prescription.where.get('file')} cannot be read")
         try:
+            if needs_rewriting(source, prescription.where):
+                rewrite(self, prescription)
+                return
             expression = given_to(source, prescription.where)
         except CannotEditError as error:
             raise RemedyError(str(error)) from None
@@ -57,12 +62,35 @@ class OptimizeAll(Remedy):
         where = prescription.where
         try:
             changes = Changes(source := open_source(sources, where.get("file")))
-            call = optimizer_call(source, where["line"], where.get("optimizer", ""))
-            changes.replace(parameters_argument(call), given_to(source, where))
+            _write(changes, source, where)
             return changes.edit()
         except CannotEditError as error:
             text = f"{where.get('optimizer', 'optimizer')}(model.parameters(), …)"
             return Words(text, str(error), where.get("file"), where.get("line"))
+
+
+def needs_rewriting(source: Source, where: Mapping[str, Any]) -> bool:
+    """Whether parts of the model are out of sight where the optimizer is made."""
+    call = optimizer_call(source, where["line"], where.get("optimizer", ""))
+    held = models_in(source, parameters_argument(call))
+    return bool(hidden_parts.plain_lists(source)) or hidden_parts.replaced_later(source, call, held) is not None
+
+
+def _write(changes: Changes, source: Source, where: Mapping[str, Any]) -> None:
+    call = optimizer_call(source, where["line"], where.get("optimizer", ""))
+    given = parameters_argument(call)
+    hidden_parts.write_lists(changes)
+    later = hidden_parts.replaced_later(source, call, models_in(source, given))
+    try:
+        code = given_to(source, where)
+    except CannotEditError:
+        if later is None and not hidden_parts.plain_lists(source):
+            raise
+        code = source.code(given)
+    if later is not None:
+        hidden_parts.move_behind(changes, call, later, code)
+    elif code != source.code(given):
+        changes.replace(given, code)
 
 
 def _forgotten(parameter: Parameter) -> bool:
@@ -115,9 +143,11 @@ def _trained(source: Source, call: cst.Call, where: Mapping[str, Any]) -> str | 
 
 
 def _is_value(source: Source, name: str) -> bool:
-    """A variable, and no class or function."""
-    defined = [n.name.value for kind in (cst.ClassDef, cst.FunctionDef) for n in source.all(kind)]  # type: ignore[attr-defined]
-    return name not in defined
+    """A variable or parameter of the script's, and no class or function."""
+    targets = [target.target for assign in source.all(cst.Assign) for target in assign.targets]
+    names = [n for target in targets for n in [target, *source.all(cst.Name, target)]]
+    names += [node.target for node in source.all(cst.AnnAssign)] + [param.name for param in source.all(cst.Param)]
+    return any(is_name(node, name) for node in names)
 
 
 def _made_of(source: Source, classes: list[str] | tuple[str, ...]) -> str | None:

@@ -13,9 +13,10 @@ from vivavoce.record.entities import Optimizer
 from vivavoce.record.run import Run
 from vivavoce.remedy import by_hand, live
 from vivavoce.remedy.changes import CannotEditError, Changes, open_source, written
-from vivavoce.remedy.optimizers import better_rates, optimizer_call, place
+from vivavoce.remedy.optimizers import better_rates, one_cycles, optimizer_call, place
 from vivavoce.remedy.remedy import Edit, Prescription, Remedy, Words
 from vivavoce.remedy.rewriting import rewrite
+from vivavoce.remedy.source import Source
 
 POSITIONS = {"lr": 1, "momentum": 2}  # among the arguments of every optimizer that has them
 
@@ -47,6 +48,8 @@ class OptimizerNumber(Remedy):
             return
         for where, numbers in _places(prescription):
             live.on_optimizer(where, _setting(numbers))
+            if "lr" in numbers:
+                _set_cycles(where, numbers["lr"])
 
     def edit(self, prescription: Prescription, sources: Mapping[Path, str]) -> Edit | Words:
         """Change the number where it is written, or the argument."""
@@ -62,6 +65,8 @@ class OptimizerNumber(Remedy):
                 call = optimizer_call(source, each["line"], each.get("optimizer", ""))
                 for keyword, value in numbers.items():
                     changes.set_number(call, keyword, value, POSITIONS.get(keyword))
+                for cycle in one_cycles(source, call) if "lr" in numbers else ():
+                    changes.set_number(cycle, "max_lr", numbers["lr"], 1)
             return changes.edit()
         except CannotEditError as error:
             text = "; ".join(
@@ -70,6 +75,24 @@ class OptimizerNumber(Remedy):
                 for each, numbers in _places(prescription)
             )
             return Words(text, str(error), where.get("file"), where.get("line"))
+
+
+def _set_cycles(where: Mapping[str, Any], rate: float) -> None:
+    """Let `OneCycleLR`, which sets the rate by itself, rise to this one."""
+    from torch.optim.lr_scheduler import OneCycleLR
+
+    source = Source.read(str(where.get("file", "")))
+    try:
+        calls = [] if source is None else one_cycles(source, optimizer_call(source, where["line"], where["optimizer"]))
+    except CannotEditError:
+        return
+    if source is None or not calls:
+        return
+
+    def build(original: Callable[..., None], made: Any, optimizer: Any, max_lr: Any, *args: Any, **kwargs: Any) -> None:
+        original(made, optimizer, rate, *args, **kwargs)
+
+    live.on_construction(OneCycleLR, live.Places(str(source.path), [source.end_place(c) for c in calls]).hold, build)
 
 
 def rates_by_hand(remedy: Remedy, run: Run, finding: Finding, higher: bool) -> Iterator[Prescription]:

@@ -84,12 +84,21 @@ def step_size(run: Run, optimizer: Optimizer) -> float:
     return float(np.median(typical)) if len(typical) else math.nan
 
 
+def base_rate(optimizer: Optimizer) -> float | None:
+    """The learning rate as the script gives it: schedulers keep it beside the one that they set."""
+    for key in ("max_lr", "initial_lr"):
+        rates = [group[key] for group in optimizer.groups if isinstance(group.get(key), (int, float))]
+        if rates:
+            return float(max(rates))
+    return learning_rate(optimizer)
+
+
 def better_rates(run: Run, optimizer: Optimizer, higher: bool, rate: float | None = None) -> list[float]:
     """Learning rates, the likeliest first, at which a step changes the weights by a usual share.
 
     `rate` is the learning rate where the run has not recorded it.
     """
-    rate, size = rate or learning_rate(optimizer), step_size(run, optimizer)
+    rate, size = rate or base_rate(optimizer), step_size(run, optimizer)
     if not rate or not math.isfinite(rate):
         return []
     if not (math.isfinite(size) and size > 0):
@@ -101,6 +110,16 @@ def better_rates(run: Run, optimizer: Optimizer, higher: bool, rate: float | Non
     else:
         rates = [r for r in rates if r < rate * CLEARLY] or [rounded(rate / LITTLE), rounded(rate / LITTLE**2)]
     return list(dict.fromkeys(rates))
+
+
+def one_cycles(source: Source, call: cst.Call) -> list[cst.Call]:
+    """Schedulers that set an optimizer's rate by themselves, whatever it was made with."""
+    try:
+        name = variable_of(source, call)
+    except CannotEditError:
+        return []
+    given = [(cycle, argument(cycle, "optimizer", 0)) for cycle in source.calls("OneCycleLR")]
+    return [cycle for cycle, arg in given if arg is not None and source.code(arg.value) == name]
 
 
 # in the source -------------------------------------------------------------------------------------------------------
