@@ -57,7 +57,7 @@ class World:
 def ring() -> World:
     """Eight Gaussians on a circle."""
     angles = np.arange(RING) * 2 * np.pi / RING
-    return _points("ring", RADIUS * np.stack([np.cos(angles), np.sin(angles)], 1), steps=8_000)
+    return _points("ring", RADIUS * np.stack([np.cos(angles), np.sin(angles)], 1), steps=6_000)
 
 
 def grid() -> World:
