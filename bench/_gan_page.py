@@ -16,7 +16,7 @@ POINTS = "| data | recipe | seed | modes | KL | on a mode | steps | seconds |\n|
 DIGITS = "| samples | seed | classes | KL of classes | Fréchet | kernel | precision | recall | density | coverage |\n|---|---|---|---|---|---|---|---|---|---|\n"
 
 
-def page(rows: list[dict[str, Any]]) -> str:
+def page(rows: list[dict[str, Any]], health: list[dict[str, Any]]) -> str:
     points = [row for row in rows if "covered" in row]
     digits = [row for row in rows if "covered" not in row]
     text = HEAD + POINTS + "\n".join(_point(row) for row in points) + "\n\n" + _summary(points)
@@ -28,7 +28,30 @@ def page(rows: list[dict[str, Any]]) -> str:
             + "\n".join([_reference(digits[0]), *map(_digit, digits)])
             + "\n"
         )
-    return text
+    return text + _health(health) if health else text
+
+
+def _health(rows: list[dict[str, Any]]) -> str:
+    """What Viva said of small trainings of many kinds."""
+    well, ill = ([row for row in rows if row["sick"] == sick] for sick in (False, True))
+    text = (
+        "\n## What Viva says of healthy and of sick GANs\n\n"
+        "Made by `python bench/gan_health.py`: small trainings as users write them, run under Viva with its default budget. The "
+        f"thresholds were set on these. Healthy ones passed without a finding: {sum(row['right'] for row in well)} of {len(well)}; "
+        f"sick ones named: {sum(row['right'] for row in ill)} of {len(ill)}. Medians over the later half: diversity is the spread of a made "
+        "batch over that of the data, area that under the ROC curve of the critic's scores, distance the energy distance.\n\n"
+        "| training | state | findings | diversity | area | distance | right |\n|---|---|---|---|---|---|---|\n"
+    )
+    return text + "\n".join(_health_row(row) for row in rows) + "\n"
+
+
+def _health_row(row: dict[str, Any]) -> str:
+    said = ", ".join(f"`{slug}`" for slug in row["said"]) or "–"
+    state = "sick" if row["sick"] else "healthy"
+    measured = " | ".join(
+        f"{row[name]:.2f}" if name in row else "–" for name in ("diversity", "separation", "distance")
+    )
+    return f"| {row['game']} | {state} | {said} | {measured} | {'yes' if row['right'] else 'no'} |"
 
 
 def _point(row: dict[str, Any]) -> str:

@@ -24,6 +24,7 @@ from vivavoce.labs.gan import Gan  # noqa: E402
 from vivavoce.labs.lab import Context, Progress  # noqa: E402
 
 CACHE = HERE / ".cache" / "gan"
+HEALTH = HERE / ".cache" / "gan_health" / "rows.json"  # of `bench/gan_health.py`
 PAGE = HERE.parent / "docs" / "gan.md"
 GAMES = [(data, recipe) for data in ("ring", "grid", "digits") for recipe in ("relativistic", "vanilla")]
 
@@ -36,7 +37,9 @@ def main() -> int:
     given = parser.parse_args()
     CACHE.mkdir(parents=True, exist_ok=True)
     if given.page:
-        PAGE.write_text(page([json.loads(file.read_text()) for file in sorted(CACHE.glob("*.json"))]), encoding="utf-8")
+        games = [json.loads(file.read_text()) for file in sorted(CACHE.glob("*.json"))]
+        health = json.loads(HEALTH.read_text()) if HEALTH.exists() else []
+        PAGE.write_text(page(games, health), encoding="utf-8")
         return 0
     for seed in range(given.seeds):
         for data, recipe in GAMES:

@@ -1,7 +1,7 @@
-"""What Viva says of healthy and of sick GANs: python bench/gan_health.py [--seeds N] [--only WORDS] [--resume] [--markdown FILE].
+"""What Viva says of healthy and of sick GANs: python bench/gan_health.py [--seeds N] [--only WORDS] [--resume].
 
-Each training of `_gan_games.py` is run under `vivavoce.watch`. Results are kept in bench/.cache/gan_health.json, so that
-the run can be broken off and resumed. Exits 1 where a sick one was missed or a healthy one alarmed.
+`bench/gan.py --page` puts the results into docs/gan.md. Each training of `_gan_games.py` is run under `vivavoce.watch`. The stores are kept in
+bench/.cache/gan_health, so that they can be examined again. Exits 1 where a sick one was missed or a healthy one alarmed.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from vivavoce.examine.verdict import examine  # noqa: E402
 from vivavoce.record.store import open_run  # noqa: E402
 
 CACHE = HERE / ".cache" / "gan_health"
+ROWS = CACHE / "rows.json"  # what `bench/gan.py --page` shows
 
 
 def main() -> int:
@@ -33,7 +34,6 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--only", default="")
     parser.add_argument("--resume", action="store_true", help="examine the stores of earlier runs again")
-    parser.add_argument("--markdown", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(1)
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -43,8 +43,8 @@ def main() -> int:
             if given.only in game.name:
                 rows.append(_judged(game, seed, CACHE / f"{_stem(game)}-{seed}.db", given.resume))
                 print(_line(rows[-1]), flush=True)
-    if given.markdown:
-        given.markdown.write_text(_page(rows), encoding="utf-8")
+    if not given.only:
+        ROWS.write_text(json.dumps(rows, indent=1) + "\n")
     return int(not all(row["right"] for row in rows))
 
 
@@ -74,15 +74,6 @@ def _judged(game: GanGame, seed: int, store: Path, resume: bool) -> dict[str, ob
 def _line(row: dict[str, object]) -> str:
     numbers = " ".join(f"{key} {value:.2f}" for key, value in row.items() if isinstance(value, float))
     return f"{'ok    ' if row['right'] else 'WRONG '} {row['game']:<52} {row['seed']} {', '.join(row['said']) or '–':<48} {numbers}"
-
-
-def _page(rows: list[dict[str, object]]) -> str:
-    head = "| training | seed | state | what Viva said | right |\n|---|---|---|---|---|\n"
-    body = [
-        f"| {row['game']} | {row['seed']} | {'sick' if row['sick'] else 'healthy'} | {', '.join(row['said']) or '–'} | {'yes' if row['right'] else 'no'} |"
-        for row in rows
-    ]
-    return head + "\n".join(body) + "\n"
 
 
 if __name__ == "__main__":

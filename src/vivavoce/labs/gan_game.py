@@ -105,18 +105,19 @@ class Match:
         self.step += 1
 
     def _critic_turn(self, weight: float) -> tuple[Tensor, Tensor]:
+        """Returns the critic's cost without the penalty, and its scores of real and made examples, (2n,)."""
         n = self.terms.batch
         with torch.no_grad():
             both = torch.cat([self.real(n, self.random), self.sample(n)])
         units: list[Tensor] | None = [] if weight and not self.recipe.penalty else None
         scores = self.critic(both, units)
-        loss = self.recipe.critic(scores[:n], scores[n:])
+        cost = loss = self.recipe.critic(scores[:n], scores[n:])
         if weight:
             slopes = self._slopes_between(both) if units is None else self.critic.slopes(units, both)
             parts = 2.0 if units is not None else 1.0  # R1 and R2, each a mean over its own batch
             loss = loss + weight * parts * slope_penalty(slopes, self.recipe.penalty or 0.0)
         self._update(1, loss)
-        return loss, scores
+        return cost, scores
 
     def _slopes_between(self, both: Tensor) -> Tensor:
         n = len(both) // 2

@@ -29,7 +29,7 @@ def course(diary: Diary, key: str, title: str) -> list[Figure]:
     losses = XYPlot(
         f"{key}-losses",
         f"Costs: {title}",
-        "Neither has to fall: what one player wins the other loses.",
+        "Without the penalty. Neither has to fall: what one player wins the other loses.",
         "step",
         "cost",
         [Line("critic", steps, diary.column("critic_loss")), Line("generator", steps, diary.column("generator_loss"))],
