@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import nn
 
 from vivavoce.measure.curvature import extreme_eigenvalues
-from vivavoce.measure.gradient_chunks import backward_in_chunks
+from vivavoce.measure.gradient_chunks import EVERY, SpacedChunks
 from vivavoce.measure.gradient_noise import NoiseScale, exact_noise_scale
 
 LAB = "descent"
@@ -37,7 +37,9 @@ def _largest_eigenvalue() -> Bar:
 def _noise(runs: int) -> Iterator[Bar]:
     for ratio in (0.04, 0.1, 0.4):
         middle = float(np.median([_noise_factor(seed, ratio) for seed in range(runs)]))
-        what = f"gradient noise scale after 100 steps, B/B_noise {ratio:g}: median factor off"
+        what = (
+            f"gradient noise scale after 100 steps, every {EVERY}th in chunks, B/B_noise {ratio:g}: median factor off"
+        )
         yield Bar(LAB, what, middle, 1.3, True, "covariance of all examples' gradients")
 
 
@@ -48,37 +50,46 @@ def _noise_factor(seed: int, ratio: float, batch: int = 64, dimensions: int = 25
     noise = np.sqrt(max(0.0, batch / ratio / dimensions - 1))
     y = x @ random.standard_normal(dimensions) / np.sqrt(dimensions) + noise * random.standard_normal(len(x))
     weights, collector, truth = np.zeros(dimensions), NoiseScale(), []
+    earlier = np.zeros(dimensions)
     for step in range(steps):
         if step % 10 == 0:
             truth.append(exact_noise_scale(x * (x @ weights - y)[:, None]))
         rows = random.integers(0, len(x), batch)
         chunks = (x[rows] * (x[rows] @ weights - y[rows])[:, None]).reshape(4, -1, dimensions).mean(axis=1)
         mean = chunks.mean(axis=0)
-        collector.update(np.sum(chunks**2, axis=1).tolist(), float(mean @ mean), batch)
+        if (step + 1) % EVERY == 0:
+            squares = np.sum(chunks**2, axis=1).tolist()
+            collector.update(squares, float(mean @ mean), batch, float(mean @ earlier) / (EVERY - 1))
+            earlier = np.zeros(dimensions)
+        else:
+            earlier += mean
         weights = weights - 1e-3 * mean
     trace, signal = np.mean(truth, axis=0)
     return float(np.exp(abs(np.log(collector.estimate().scale * signal / trace))))
 
 
 def _noise_cost() -> Bar:
-    """Seconds of a backward in chunks over those of a plain one, interleaved, on a network of 2 M parameters."""
+    """Seconds of `EVERY` backwards, one of them in chunks, over those of plain ones, interleaved, on 2 M parameters."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(512, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 10))
     x, y = torch.randn(1024, 512), torch.randint(0, 10, (1024,))
-    parameters, collector = list(model.parameters()), NoiseScale()
+    spaced = SpacedChunks(model.parameters(), NoiseScale())
 
     def loss(inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return nn.functional.cross_entropy(model(inputs), targets)
 
-    plain, chunked = [], []
-    for _ in range(15):
-        for times, chunks in ((plain, False), (chunked, True)):
-            model.zero_grad()
-            began = time.perf_counter()
-            if chunks:
-                backward_in_chunks(loss, (x, y), parameters, collector)
-            else:
-                loss(x, y).backward()
-            times.append(time.perf_counter() - began)
-    ratio = float(np.median(chunked) / np.median(plain))
-    return Bar(LAB, "time of a backward in chunks over a plain one, every step", ratio, 1.02, True, "interleaved")
+    def timed(step: Callable[[], object]) -> float:
+        model.zero_grad()
+        began = time.process_time()
+        step()
+        return time.process_time() - began
+
+    ratios = []
+    for _ in range(7):
+        pairs = [
+            (timed(lambda: loss(x, y).backward()), timed(lambda: spaced.backward(loss, (x, y)))) for _ in range(EVERY)
+        ]
+        plain, chunked = np.sum(pairs, axis=0)
+        ratios.append(chunked / plain)
+    what = f"time of a backward with every {EVERY}th in chunks over a plain one"
+    return Bar(LAB, what, float(np.median(ratios)), 1.02, True, "interleaved, processor time")

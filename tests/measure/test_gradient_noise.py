@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from vivavoce.measure.gradient_chunks import backward_in_chunks
+from vivavoce.measure.gradient_chunks import SpacedChunks, backward_in_chunks
 from vivavoce.measure.gradient_noise import NoiseScale, exact_noise_scale, noise_scale
 
 DIMENSIONS = 100
@@ -112,3 +112,61 @@ def test_bad_input_is_refused() -> None:
     collector.update([float("nan"), 1.0], 1.0, 4)
     with pytest.raises(ValueError, match="two steps"):
         collector.estimate()
+
+
+def test_spaced_chunks_give_the_gradients_of_backward() -> None:
+    torch.manual_seed(0)
+    model, scale = nn.Linear(5, 3), NoiseScale()
+    spaced = SpacedChunks(model.parameters(), scale, every=3)
+    for step in range(9):
+        x, y = torch.randn(8, 5), torch.randint(0, 3, (8,))
+        model.zero_grad()
+        value = spaced.backward(lambda a, b: nn.functional.cross_entropy(model(a), b), (x, y))
+        expected = nn.functional.cross_entropy(model(x), y)
+        wanted = torch.autograd.grad(expected, list(model.parameters()))
+        torch.testing.assert_close(value, expected.detach())
+        for parameter, gradient in zip(model.parameters(), wanted, strict=True):
+            torch.testing.assert_close(parameter.grad, gradient, msg=f"step {step}")
+    assert scale.estimate().steps == 3
+
+
+def test_spaced_chunks_see_the_product_with_the_mean_of_the_gradients_before() -> None:
+    """A loss whose gradients are the batches' means: the second step's product is known."""
+    weight, seen = nn.Parameter(torch.zeros(2)), []
+
+    class Listening(NoiseScale):
+        def update(self, squares, mean_square, batch, lag_product=float("nan")):  # type: ignore[no-untyped-def]
+            seen.append((mean_square, lag_product))
+
+    spaced = SpacedChunks([weight], Listening(), every=3)
+    batches = [torch.full((4, 2), value) for value in (1.0, 3.0, 5.0)]
+    for batch in batches:
+        spaced.backward(lambda x: (x @ weight).mean(), (batch,))
+    assert seen == [(pytest.approx(50.0), pytest.approx(2 * 5.0 * 2.0))]  # 5 with the mean of 1 and 3, over two weights
+    assert weight.grad is not None
+    assert weight.grad.tolist() == [9.0, 9.0]  # accumulated, as backward does
+
+
+def test_lag_products_sharpen_the_estimate_and_are_left_out_where_they_disagree() -> None:
+    random = np.random.default_rng(2)
+    mean = np.full(40, 0.05)
+    errors: dict[str, list[float]] = {"chunks": [], "lags": []}
+    for _ in range(40):
+        plain, lagged, moved = NoiseScale(), NoiseScale(), NoiseScale()
+        for _ in range(12):
+            chunks = mean + random.standard_normal((4, 40)) / 4
+            before = mean + random.standard_normal(40) / 8 / np.sqrt(15)
+            numbers = np.sum(chunks**2, axis=1).tolist(), float(np.sum(chunks.mean(axis=0) ** 2)), 64
+            plain.update(*numbers)
+            lagged.update(*numbers, float(chunks.mean(axis=0) @ before))
+            moved.update(*numbers, 40.0)
+        assert moved.estimate() == plain.estimate()
+        for name, collector in (("chunks", plain), ("lags", lagged)):
+            errors[name].append(collector.estimate().signal - float(mean @ mean))
+    assert np.std(errors["lags"]) < 0.5 * np.std(errors["chunks"])
+    assert abs(np.mean(errors["lags"])) < 4 * np.std(errors["lags"]) / np.sqrt(40)
+
+
+def test_every_step_in_chunks_is_another_function() -> None:
+    with pytest.raises(ValueError, match="2 or more"):
+        SpacedChunks([], NoiseScale(), every=1)

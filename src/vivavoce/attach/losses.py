@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vivavoce.attach import numbers, wiring
 from vivavoce.attach.budget import now
+from vivavoce.attach.constant import ConstantLoss
 from vivavoce.attach.sites import CallKey
 from vivavoce.attach.tap import Tap
 from vivavoce.record.entities import Loss
@@ -54,8 +55,9 @@ BATCH_OUTPUTS = 64  # outputs whose spread over the batch is measured
 class Pass:
     """A validation pass: sums over the calls of one loss function without a training step between them."""
 
-    def __init__(self, step: int) -> None:
+    def __init__(self, step: int, constant: ConstantLoss) -> None:
         self.step = step  # training steps before it
+        self.constant = constant
         self.values: list[float] = []
         self.sizes: list[int] = []
         self.hits = 0.0
@@ -70,6 +72,7 @@ class LossSite:
         self.validation: Pass | None = None
         self.sampled_at = -1  # step of the last deep sample
         self.accuracy_cost = 0.0
+        self.constant_cost = 0.0
         self.signal: SignalWriter | None = None
 
 
@@ -141,7 +144,7 @@ class LossTap(Tap):
             site = self.sites[key] = self._record(function, prediction, target, kwargs)
         if not training:
             self._doubtful = self._doubtful or result.requires_grad
-            self._validated(site, prediction, target, result, kwargs)
+            self._validated(site, prediction, target, result, args, kwargs)
             return
         self._trained(site, result)
         if session.deep and site.sampled_at != session.coming:
@@ -209,10 +212,13 @@ class LossTap(Tap):
 
     # validation ---------------------------------------------------------------------------------------------------
 
-    def _validated(self, site: LossSite, prediction: Any, target: Any, result: Tensor, kwargs: dict[str, Any]) -> None:
+    def _validated(
+        self, site: LossSite, prediction: Any, target: Any, result: Tensor, args: Any, kwargs: dict[str, Any]
+    ) -> None:
         current = site.validation
         if current is None:
-            current = site.validation = Pass(self.session.step)
+            constant = ConstantLoss(site.entity.function, site.entity.classes)
+            current = site.validation = Pass(self.session.step, constant)
         self._validating = True
         self.session.light.pause()
         shape = _shape(prediction)
@@ -220,6 +226,7 @@ class LossTap(Tap):
         value = result.detach()
         self.session.readback.read((value if value.ndim == 0 else value.mean()).reshape(1), current.values.extend)
         self.session.rules.validated(site.entity.id, site.entity.function, len(current.sizes), prediction, target)
+        self._compare(site, current.constant, args, kwargs, target)
         if site.entity.classes is None or not self.session.budget.affords(site.accuracy_cost):
             return
         started = now()
@@ -232,6 +239,17 @@ class LossTap(Tap):
 
             self.session.readback.read(judged, deliver)
         site.accuracy_cost = now() - started
+
+    def _compare(self, site: LossSite, constant: ConstantLoss, args: Any, kwargs: dict[str, Any], target: Any) -> None:
+        """Let the best constant be known on the same examples; a pass that is not seen as a whole tells nothing."""
+        if not constant.usable:
+            return
+        if not self.session.budget.affords(site.constant_cost):
+            constant.usable = False
+            return
+        started = now()
+        constant.see(args, kwargs, target, self.session.readback.read)
+        site.constant_cost = now() - started
 
     def close_passes(self) -> None:
         """A training step begins, or the run ends: validation passes are complete."""
@@ -259,6 +277,10 @@ class LossTap(Tap):
             "val/loss", ("loss", site.entity.id), ("loss", "deviation", "batches", "examples", "accuracy")
         )
         signal.append(done.step, (mean, math.sqrt(spread), float(len(finite)), float(examples), accuracy))
+        compared = done.constant.compare([v for v, _ in finite], [n for _, n in finite])
+        if compared is not None:
+            columns = ("loss", "difference", "error", "share")
+            self.session.recorder.signal("val/constant", ("loss", site.entity.id), columns).append(done.step, compared)
 
     # deep samples of training calls ---------------------------------------------------------------------------------
 

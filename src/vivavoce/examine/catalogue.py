@@ -6,6 +6,7 @@ from vivavoce.examine.activation_scale import ActivationScale
 from vivavoce.examine.adversaries import DiscriminatorDominates, GeneratorDominates, ModeCollapse
 from vivavoce.examine.amp_underflow import AmpUnderflow
 from vivavoce.examine.batch_size import BatchTooLarge, BatchTooSmall
+from vivavoce.examine.beaten_by_baseline import BeatenByBaseline
 from vivavoce.examine.capacity_too_small import CapacityTooSmall
 from vivavoce.examine.class_ignored import ClassIgnored
 from vivavoce.examine.class_imbalance import ClassImbalance
@@ -84,6 +85,7 @@ DETECTORS: tuple[type[Detector], ...] = (
     Overfitting,
     StoppedTooEarly,
     StoppedTooLate,
+    BeatenByBaseline,
     ClassImbalance,
     ClassIgnored,
 )

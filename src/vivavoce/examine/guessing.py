@@ -26,6 +26,7 @@ class Guessing(Detector):
 
     slug = "guessing"
     question = 1
+    explains = ("beaten-by-baseline",)
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Compare the loss with chance level; the accuracy must agree where it was recorded."""

@@ -33,7 +33,7 @@ class Overfitting(Detector):
 
     slug = "overfitting"
     question = 9
-    explains = ("stopped-too-late",)
+    explains = ("stopped-too-late", "beaten-by-baseline")
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Needs validation passes with the same loss function as the training."""

@@ -39,7 +39,7 @@ class TrainEvalMismatch(Detector):
 
     slug = "train-eval-mismatch"
     question = 9
-    explains = ("overfitting", "stopped-too-late", "label-noise")
+    explains = ("overfitting", "stopped-too-late", "label-noise", "beaten-by-baseline")
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Judge the layer that is furthest off, then the counts of forwards in training mode."""

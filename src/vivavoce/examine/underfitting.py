@@ -29,7 +29,7 @@ class Underfitting(Detector):
 
     slug = "underfitting"
     question = 9
-    explains = ("guessing", "class-ignored")
+    explains = ("guessing", "class-ignored", "beaten-by-baseline")
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Noise in the data looks the same from outside: without a limit in sight it is at most a note."""

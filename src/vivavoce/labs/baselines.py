@@ -52,7 +52,7 @@ class Baselines(Lab):
         return Result(
             baselines_words.answer(ladder, examples),
             _claims(ladder, examples),
-            [baselines_words.ladder_table(ladder, examples)],
+            [baselines_words.ladder_table(ladder, examples), baselines_words.cost_table(ladder)],
             [baselines_words.ladder_plot(ladder, examples)],
             [note for note in _notes(ladder, examples) if note],
             baselines_words.as_data(ladder),

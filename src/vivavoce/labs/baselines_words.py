@@ -71,8 +71,6 @@ def ladder_table(ladder: Ladder, examples: Examples) -> Table:
                 score(rung, examples),
                 interval(ladder.saved(place)) if place else "–",
                 f"{rung.p:.2g}" if place else "–",
-                f"{rung.seconds:.1f}",
-                typical(rung),
             ]
         )
     heads = [
@@ -81,11 +79,15 @@ def ladder_table(ladder: Ladder, examples: Examples) -> Table:
         "accuracy" if examples.is_classes else "R²",
         "saved over the best below",
         "p",
-        "seconds",
-        "chosen, most often",
     ]
     about = f"{ladder.budget.folds} folds × {ladder.budget.repeats}, {ladder.budget.settings} settings each, 95 % intervals; ← is worth climbing to"
     return Table(f"The ladder on {len(examples):,} rows, {examples.x.shape[1]} features ({about})", heads, rows)
+
+
+def cost_table(ladder: Ladder) -> Table:
+    """What each model cost, and what it settled on."""
+    rows = [[rung.name, f"{rung.seconds:.1f}", typical(rung) or "–"] for rung in ladder.rungs]
+    return Table("What it took", ["model", "seconds, tuning included", "chosen most often"], rows)
 
 
 def score(rung: Rung, examples: Examples) -> str:

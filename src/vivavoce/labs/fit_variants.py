@@ -30,8 +30,8 @@ WIDER, NARROWER = 4, 8  # times the units, and the part of them
 WIDEST = 512
 DECAY, DROPOUT = 1.0, 0.3  # of the regularised variants
 LEVEL = 0.05  # of all statements on what would help together
-WORTH = 0.02  # share of the loss that a remedy must save to be worth it
-MORE_DATA_WORTH = 0.05  # the same for twice the data, which cost more than an option
+WORTH = 0.05  # share of the loss that a remedy must save to be worth it
+MORE_DATA_WORTH = 0.05  # the same for twice the data
 CURVE_SHARES = (0.1, 0.16, 0.25, 0.4, 0.63, 1.0)  # of the training rows: the sizes of the learning curve
 
 

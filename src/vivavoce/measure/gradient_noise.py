@@ -17,6 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
+FEWEST_LAGS = 3  # products with earlier gradients: fewer say too little of their own spread
+AGREE = 3.0  # standard errors by which they may differ from the chunks' products: else the weights moved too fast
 Z90 = 1.645  # standard deviations of a two-sided 90 % interval of a normal variable
 
 
@@ -40,17 +42,21 @@ class NoiseEstimate:
 
 
 class NoiseScale:
-    """Collects the chunks' gradient norms of a run. Holds two numbers a step."""
+    """Collects the chunks' gradient norms of a run. Holds three numbers a step that is taken in."""
 
     def __init__(self) -> None:
         self._noise: list[float] = []
         self._signal: list[float] = []
+        self._lag: list[float] = []
 
-    def update(self, chunk_squares: Sequence[float], mean_square: float, batch: int) -> None:
+    def update(
+        self, chunk_squares: Sequence[float], mean_square: float, batch: int, lag_product: float = float("nan")
+    ) -> None:
         """Take one step in.
 
         `chunk_squares` (c,) are ‖g_j‖² of the mean gradients of c chunks of equal size; `mean_square` is ‖Σg_j/c‖²;
-        `batch` the examples of all chunks together. Steps that are not finite are left out. Raises ValueError for fewer
+        `batch` the examples of all chunks together; `lag_product` is that of the mean gradient with the mean of the
+        gradients of the steps before, where it is known: ‖G‖² too, and far less noisy. Steps that are not finite are left out. Raises ValueError for fewer
         than two chunks and for a batch that they do not divide.
         """
         chunks = len(chunk_squares)
@@ -62,14 +68,29 @@ class NoiseScale:
         if np.isfinite(noise) and np.isfinite(signal):
             self._noise.append(noise)
             self._signal.append(signal)
+            self._lag.append(lag_product)
 
     def estimate(self) -> NoiseEstimate:
         """The estimate over all steps so far. Raises ValueError before the second step."""
         if len(self._noise) < 2:
             raise ValueError("at least two steps are needed")
         noise, signal = np.asarray(self._noise), np.asarray(self._signal)
+        noise, signal = _with_lags(noise, signal, np.asarray(self._lag))
         ratio_low, ratio_high = _ratio_interval(noise, signal)
         return NoiseEstimate(float(noise.mean()), float(signal.mean()), ratio_low, ratio_high, len(noise))
+
+
+def _with_lags(noise: Floats, signal: Floats, lag: Floats) -> tuple[Floats, Floats]:
+    """The steps with a lag product, and it for their signal, where both kinds of product agree; else all as they are.
+
+    Earlier gradients belong to earlier weights: where those have moved far, the product is not ‖G‖².
+    """
+    known = np.isfinite(lag)
+    if known.sum() < FEWEST_LAGS:
+        return noise, signal
+    apart = lag[known] - signal[known]
+    error = float(apart.std(ddof=1)) / np.sqrt(len(apart))
+    return (noise[known], lag[known]) if abs(float(apart.mean())) <= AGREE * error else (noise, signal)
 
 
 def _ratio_interval(noise: Floats, signal: Floats) -> tuple[float, float]:

@@ -259,6 +259,16 @@ SIGNALS: tuple[SignalSpec, ...] = (
         "(NaN where not a classification); owner: the loss function's site",
     ),
     SignalSpec(
+        "val/constant",
+        "loss",
+        ("loss", "difference", "error", "share"),
+        "each pass",
+        "",
+        "of a validation pass with a plain cross-entropy or squared error: the loss of the constant that is best on these "
+        "very examples, the network's mean loss less that, its standard error over the batches (NaN of a single one), and "
+        "the share of the commonest class (NaN where there are none)",
+    ),
+    SignalSpec(
         "train/function_loss",
         "loss",
         ("loss",),
