@@ -18,7 +18,7 @@ from vivavoce.repair import choice, patch, yardstick
 from vivavoce.repair.arm import Arm, original, widely
 from vivavoce.repair.comparison import Effect, effect, effects
 from vivavoce.repair.engine import Engine, Job, cores
-from vivavoce.repair.errors import RepairError
+from vivavoce.repair.errors import MissingPackageError, RepairError
 from vivavoce.repair.options import Listener, Options
 from vivavoce.repair.outcome import Outcome
 from vivavoce.repair.race import FEWEST_ARMS, Race, reading_interval
@@ -228,7 +228,11 @@ class Repair:
             found = yardstick.choose(first, (), None, self.options.better)
         except NoYardstickError:
             return None
-        return Race(first, found, reading_interval(first.steps)) if first.steps else None
+        try:
+            return Race(first, found, reading_interval(first.steps)) if first.steps else None
+        except MissingPackageError as error:
+            self.notes.append(f"no trial was given up early: {error}")
+            return None
 
     def _enough(self, tried: Sequence[Arm], findings: Sequence[Finding]) -> bool:
         """A cure was found, and the finding has a certain one or enough was tried."""
