@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 
 from vivavoce.labs import LABS, load
-from vivavoce.labs.figures import ImagePlot
+from vivavoce.labs.charts import png
+from vivavoce.labs.figures import ImagePlot, Pixels
 from vivavoce.labs.lab import Context, Result
 from vivavoce.labs.svg import svg
 
@@ -55,8 +56,9 @@ def _plots(name: str, result: Result, keys: list[str]) -> str:
     lines = []
     for figure in result.figures:
         if figure.key in keys and not isinstance(figure, ImagePlot):
-            file = FIGURES / f"{name}-{figure.key}.svg"
-            file.write_text(svg(figure), encoding="utf-8")
+            ending = "png" if isinstance(figure, Pixels) else "svg"
+            file = FIGURES / f"{name}-{figure.key}.{ending}"
+            file.write_bytes(png(figure) if isinstance(figure, Pixels) else svg(figure).encode())
             lines.append(f"![{figure.title}. {figure.note}](figures/{file.name})\n")
     return "\n".join([*lines, ""])
 

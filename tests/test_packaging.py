@@ -17,7 +17,7 @@ from vivavoce import __version__
 from vivavoce.examine.slugs import SLUGS
 
 ROOT = Path(__file__).parents[1]
-BASE_DEPENDENCIES = {"torch", "numpy", "click", "rich"}
+BASE_DEPENDENCIES = {"torch", "numpy", "click", "rich", "libcst"}
 TIMEOUT_SECONDS = 200
 
 

@@ -476,6 +476,18 @@ def test_it_does_not_part_one_process_from_the_others(tmp_path, monkeypatch):
     assert session.guard._newest is None
 
 
+def test_weights_changed_by_hand_cannot_be_guarded(tmp_path):
+    w = torch.zeros(3, requires_grad=True)
+    with guarding(tmp_path) as session:
+        for _ in range(40):
+            ((w - 1) ** 2).sum().backward()
+            with torch.no_grad():
+                w -= 0.1 * w.grad
+                w.grad = None
+    assert acts(session) == ["gave-up"]
+    assert "changed by hand" in events(session)[0][1]["why"]
+
+
 def test_weights_shared_between_processes_are_left_alone(tmp_path):
     model, optimizer = built(OPTIMIZERS["adam"])
     model.share_memory()
@@ -484,7 +496,7 @@ def test_weights_shared_between_processes_are_left_alone(tmp_path):
     assert "shared with other processes" in events(session)[0][1]["why"]
 
 
-@pytest.mark.parametrize("broken", ["ceiling", "Snapshot", "_withhold", "_give_back", "_go_back"])
+@pytest.mark.parametrize("broken", ["ceiling", "Snapshot", "withhold", "give_back", "_go_back"])
 def test_a_fault_of_its_own_switches_it_off_and_costs_nothing(tmp_path, monkeypatch, capsys, broken):
     def fail(*args, **kwargs):
         raise RuntimeError("injected")
@@ -494,13 +506,14 @@ def test_a_fault_of_its_own_switches_it_off_and_costs_nothing(tmp_path, monkeypa
     model, optimizer = built(OPTIMIZERS["adam"])
     session = Session(Settings(guard=True, directory=tmp_path))
     session.install()
-    owner = {"ceiling": guard_rules.Growth, "Snapshot": guard_module}.get(broken, guard_module.Guard)
+    owners = {"ceiling": guard_rules.Growth, "Snapshot": guard_module, "_go_back": guard_module.Guard}
+    owner = owners.get(broken, guard_module.Loans)
     with monkeypatch.context() as patch:
         patch.setattr(owner, broken, fail)
-        train(model, optimizer, 40, broken=(20,) if broken == "_withhold" else ())
+        train(model, optimizer, 40, broken=(20,) if broken == "withhold" else ())
     session.uninstall()
     session.recorder.close()
-    if broken != "_withhold":
+    if broken != "withhold":
         assert same(tensors_of(model, optimizer), tensors_of(*expected))
     assert session.faults == ["guard"]
     assert capsys.readouterr().err.count("guard switched off after an internal error") == 1

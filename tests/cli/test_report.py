@@ -99,6 +99,7 @@ def test_fail_on_sets_the_exit_status_after_the_report(folder, run, level, statu
         (["lively-oter"], "did you mean"),
         (["--format", "yaml"], "yaml"),
         (["missing/run.db"], "there is no run at missing/run.db"),
+        (["./"], "./ is a folder, not a run; --dir names a folder of runs"),
         (["notes.txt"], "is not a Vivavoce run"),
     ],
 )

@@ -1,6 +1,8 @@
 """Ailments that show only in signals read from tensors: small networks trained under the real taps."""
 
+import copy
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import vivavoce
+from vivavoce.attach import registry
+from vivavoce.examine.progress import weighted_binary
 from vivavoce.record.entities import Event
 from vivavoce.testing.runs import make_run
 
@@ -365,3 +369,184 @@ def test_nan_in_the_validation_data_alone(watched, broken):
     assert primary(watched) == ("non-finite" if broken else "healthy")
     if broken:
         assert "8 of 8 passes" in watched.verdict.primary.why
+
+
+# ---- losses written by hand, and loops that miss a call ---------------------------------------------------------------
+
+
+def by_hand(kind, output, y, target):
+    """A loss without torch.nn.functional, right or with the fault that its name says."""
+    rows = torch.arange(len(y))
+    if kind == "broadcast":
+        return (output[:, :1] - target).square().mean()
+    if kind == "regression":
+        return (output[:, 0] - target).square().mean()
+    if kind == "softmax twice":
+        return -output.softmax(1).log_softmax(1)[rows, y].mean()
+    if kind == "softmax over the batch":
+        return -output.softmax(0).log()[rows, y].mean()
+    if kind == "sigmoid twice":
+        p = output[:, 0].sigmoid().sigmoid()
+        return -((target > 0) * p.log() + (target <= 0) * (1 - p).log()).mean()
+    return -output.log_softmax(1)[rows, y].mean()
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("broadcast", "target-broadcast"),
+        ("regression", "healthy"),
+        ("softmax twice", "loss-output-mismatch"),
+        ("softmax over the batch", "loss-output-mismatch"),
+        ("sigmoid twice", "loss-output-mismatch"),
+        ("likelihood", "healthy"),
+    ],
+)
+def test_a_loss_written_by_hand(watched, kind, expected):
+    x = torch.randn(600, 8)
+    target = x @ torch.randn(8) / 3
+    y = (x @ torch.randn(8, 5)).argmax(1)
+    model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 5))
+    optimizer = torch.optim.Adam(model.parameters(), 5e-3)
+    with watched:
+        for _ in range(150):
+            pick = torch.randint(0, len(x), (40,))
+            optimizer.zero_grad()
+            by_hand(kind, model(x[pick]), y[pick], target[pick]).backward()
+            optimizer.step()
+    assert primary(watched) == expected
+    if expected != "healthy":
+        assert watched.verdict.primary.where.file == __file__
+
+
+@pytest.mark.parametrize("pairs", ["distances of the examples", "distances to prototypes"])
+def test_pairs_that_are_meant(watched, pairs):
+    """Tables of all pairs are the nature of contrastive losses."""
+    x = torch.randn(40, 6)
+    y = (x[:, 0] > 0).long()
+    model = nn.Linear(6, 1)
+    prototypes = torch.randn(40, 1)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    with watched:
+        for _ in range(100):
+            optimizer.zero_grad()
+            code = model(x)
+            if pairs == "distances of the examples":
+                same = (y[:, None] == y[None]).float()
+                loss = (same * (code - code.T).square() + (1 - same) * (1 - (code - code.T).abs()).relu()).mean()
+            else:
+                loss = -(-(code[:, None] - prototypes[None, :20]).square().sum(-1)).log_softmax(1)[:, 0].mean()
+            loss.backward()
+            optimizer.step()
+    assert "target-broadcast" not in alarms(watched)
+
+
+def test_an_optimizer_that_never_steps(watched):
+    model = mlp()
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    with watched:
+        for _ in range(100):
+            pick = torch.randint(0, len(X), (32,))
+            optimizer.zero_grad()
+            F.cross_entropy(model(X[pick]), Y[pick]).backward()
+    assert primary(watched) == "parameters-not-optimized"
+    assert "backward() was called 100 times" in watched.verdict.primary.why
+
+
+def test_gradients_cleared_before_the_step(watched):
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with watched:
+        for _ in range(100):
+            pick = torch.randint(0, len(X), (32,))
+            F.cross_entropy(model(X[pick]), Y[pick]).backward()
+            optimizer.zero_grad(set_to_none=False)
+            optimizer.step()
+    assert primary(watched) == "no-gradient"
+
+
+@pytest.mark.parametrize(("scale", "labels", "expected"), [(1.0, "clean", "healthy"), (30.0, "clean", "train-eval-mismatch"),
+                                                           (1.0, "shuffled", "label-noise")])  # fmt: skip
+def test_validation_data_prepared_in_another_way(watched, scale, labels, expected):
+    """Worse than guessing from the first epochs on is no overfitting; with shuffled labels nothing is learned of new examples."""
+    y = Y[torch.randperm(len(Y))] if labels == "shuffled" else Y
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X[:1200], y[:1200]), 24, shuffle=True)
+    model = mlp()
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    with watched:
+        for _ in range(12):
+            for xb, yb in loader:
+                optimizer.zero_grad()
+                F.cross_entropy(model(xb), yb).backward()
+                optimizer.step()
+            with torch.no_grad():
+                F.cross_entropy(model(X[1200:] * scale), Y[1200:])
+    assert primary(watched) == expected
+
+
+@pytest.mark.parametrize(("rate", "weight"), [(0.1, 1.0), (0.08, 6.0), (0.4, 0.3)])
+def test_the_chance_level_of_a_weighted_binary_loss(rate, weight):
+    """Against the minimum over a fine grid of constant predictions."""
+    p = torch.linspace(1e-4, 1 - 1e-4, 200_001, dtype=torch.float64)
+    grid = -(weight * rate * p.log() + (1 - rate) * (1 - p).log())
+    assert weighted_binary(rate, weight) == pytest.approx(grid.min().item(), rel=1e-6)
+
+
+def test_weighted_positives_that_are_learned_are_no_guess(watched):
+    x = torch.randn(3000, 6)
+    y = (x[:, 0] + 0.5 * torch.randn(3000) > 1.6).float()
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 1), nn.Flatten(0))
+    criterion = nn.BCEWithLogitsLoss(pos_weight=torch.tensor(12.0))
+    with watched:
+        fit(model, torch.optim.Adam(model.parameters(), 1e-3), x, y, 300, 50, criterion)
+    assert alarms(watched) == set()
+    site = next(loss for loss in watched.run.losses.values() if loss.source == "function")
+    assert site.weights == (12.0,)
+
+
+@pytest.mark.parametrize(("steps", "expected"), [(24, {"stopped-too-early"}), (400, set())])
+def test_only_a_short_training_stopped_too_early(watched, steps, expected):
+    """A long one may end while the loss still falls a little."""
+    model = nn.Sequential(nn.Linear(64, 128), nn.Tanh(), nn.Linear(128, 10))
+    with watched:
+        fit(model, torch.optim.SGD(model.parameters(), 0.5 if steps < 100 else 0.01), X, Y, steps)
+    assert alarms(watched) == expected
+
+
+def test_a_copy_for_each_task_is_heard_of_and_not_searched_for(watched, monkeypatch):
+    searches = []
+    monkeypatch.setattr(registry, "_collected_modules", lambda: searches.append(1) or [])
+    with watched:
+        model = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1))
+        for _ in range(20):
+            twin = copy.deepcopy(model)
+            fit(
+                twin,
+                torch.optim.SGD(twin.parameters(), 0.05),
+                torch.randn(50, 2),
+                torch.randn(50, 1),
+                5,
+                10,
+                F.mse_loss,
+            )
+    assert searches == []
+    assert {parameter.name for parameter in watched.run.parameters.values()} == {
+        "0.weight",
+        "0.bias",
+        "2.weight",
+        "2.bias",
+    }
+
+
+def test_a_finding_points_at_the_line_that_made_the_layer(watched):
+    with watched:
+        model = nn.Sequential(
+            nn.Linear(64, 32),
+            nn.ReLU(),
+            nn.Linear(32, 10),
+        )
+        nn.init.constant_(model[0].bias, -50.0)
+        fit(model, torch.optim.SGD(model.parameters(), 0.05), X, Y, 120)
+    place = watched.verdict.primary.where
+    assert (primary(watched), place.file) == ("dead-units", __file__)
+    assert "nn.Sequential(" in Path(__file__).read_text().splitlines()[place.line - 1]

@@ -78,6 +78,8 @@ def test_points_from_a_file(tmp_path: Path) -> None:
     [
         ("__import__('os').system('true')", {}, "neither a file nor an expression"),
         ("", {}, "empty"),
+        ("x+" * 600 + "1", {}, "1,201 characters"),
+        ("(" * 300 + "x" + ")" * 300, {}, "neither a file nor an expression"),
         ("'a'", {}, "real number"),
         ("log(x-0.5)", {}, "no real value at x = 0"),
         ("x", {"error": 0.0}, "--error"),

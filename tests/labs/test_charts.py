@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import xml.etree.ElementTree as ElementTree
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from vivavoce.labs.charts import chart
-from vivavoce.labs.figures import ImagePlot, Line, MatrixPlot, XYPlot
+from vivavoce.labs.figures import ImagePlot, Line, MatrixPlot, Pixels, XYPlot
 from vivavoce.labs.svg import svg
 
 RAMP = np.arange(1.0, 11.0)
@@ -92,3 +93,16 @@ def test_svg_is_well_formed() -> None:
     lines = [Line("<a>", RAMP, RAMP, RAMP - 1, RAMP + 1), Line("b & c", RAMP, RAMP, dots=True)]
     root = ElementTree.fromstring(svg(plot(lines=lines, marks=[(5.0, "<five>")])))
     assert "<five>" in [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_pictures_and_films_are_shown_in_their_own_colours() -> None:
+    picture = Pixels("p", "A <title>", "A note.", 'two "dots"', np.zeros((2, 3, 3), np.uint8), across="steps")
+    shown = str(chart(picture))
+    assert 'alt="two &quot;dots&quot;"' in shown
+    assert "A &lt;title&gt;" in shown
+    assert "steps →" in shown
+    film = Pixels("p", "", "", "a film", np.zeros((4, 2, 3, 1), np.uint8))
+    sources = [re.search(r'src="data:image/png;base64,([^"]+)"', text) for text in (shown, str(chart(film)))]
+    still, moving = (base64.b64decode(source[1]) for source in sources if source)
+    assert b"acTL" not in still
+    assert b"acTL" in moving

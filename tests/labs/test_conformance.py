@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from vivavoce.cli import command
 from vivavoce.labs import LABS, document, load, page, text
-from vivavoce.labs.figures import ImagePlot
+from vivavoce.labs.figures import ImagePlot, Pixels
 from vivavoce.labs.lab import OUTCOMES, Context
 from vivavoce.labs.svg import svg
 
@@ -67,4 +67,4 @@ def test_a_quick_proof_can_be_written_in_every_form(name: str) -> None:
     assert "http" not in html.getvalue().replace("http-equiv", "")
     assert max(map(len, words.getvalue().splitlines())) <= 100
     for figure in result.figures:
-        assert isinstance(figure, ImagePlot) or svg(figure).startswith("<svg")
+        assert isinstance(figure, (ImagePlot, Pixels)) or svg(figure).startswith("<svg")

@@ -207,6 +207,8 @@ TABLE = b"a,b,w\n1,2,x\n3,2,y\n"
         ("ä,b\n1,2\n".encode("latin-1"), ["--rule", "a > b"], "is not UTF-8"),
         (b"a,b\n1,2,3\n", ["--rule", "a > b"], "row 2: 2 cells are expected"),
         (b"a,b\n1,inf\n", ["--rule", "a > b"], "not 'inf'"),
+        (b"a,b\n1,1e308\n", ["--rule", "a > b"], "row 2: b is 1e308, beyond"),
+        (bytes(range(256)), ["--rule", "a > b"], "is no text file"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_clear_error(call: Call, content: bytes, arguments: list[str], message: str) -> None:

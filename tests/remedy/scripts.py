@@ -305,3 +305,49 @@ for step in range(20):
 final = torch.cat([p.detach().flatten() for p in model.parameters()])
 score = loss.item()
 '''
+
+BY_HAND = '''
+"""Weights moved by hand."""
+import torch
+
+torch.manual_seed(0)
+x = torch.randn(64, 5)
+y = x @ torch.randn(5)
+w = torch.zeros(5, requires_grad=True)
+b = torch.zeros(1, requires_grad=True)
+lr = 0.1
+for step in range(40):
+    loss = ((x @ w + b - y) ** 2).mean()
+    loss.backward()
+    with torch.no_grad():
+        for p in (w, b):
+            p -= lr * p.grad
+            p.grad.zero_()
+final = torch.cat([w.detach(), b.detach()])
+score = loss.item()
+'''
+
+TWO_RATES = '''
+"""Two optimizers for two parts of a network."""
+import torch
+from torch import nn
+
+torch.manual_seed(0)
+x = torch.randn(64, 5)
+y = (x[:, 0] > 0).long()
+body, head = nn.Sequential(nn.Linear(5, 8), nn.ReLU()), nn.Linear(8, 2)
+slow = torch.optim.Adam(body.parameters(), lr=10.0)
+fast = torch.optim.Adam(
+    head.parameters(),
+    lr=10.0,
+)
+for step in range(25):
+    loss = nn.functional.cross_entropy(head(body(x)), y)
+    slow.zero_grad()
+    fast.zero_grad()
+    loss.backward()
+    slow.step()
+    fast.step()
+final = torch.cat([p.detach().flatten() for p in [*body.parameters(), *head.parameters()]])
+score = loss.item()
+'''

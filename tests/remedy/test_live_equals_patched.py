@@ -22,6 +22,7 @@ class Case:
     changes: tuple[tuple[str, str], ...] = ()
     layer: str | None = None
     better: bool = False  # the score must fall
+    choice: int = 0  # which of the prescriptions
     draws: bool = False  # the patched script makes a network less, and so draws other random numbers
 
     @property
@@ -64,6 +65,10 @@ CASES = [
     Case("lower-learning-rate", "learning-rate-too-high", "CLASSES", "self.optimizer = SGD", (("lr: float = 0.05", "lr: float = 50.0"),), better=True),
     Case("raise-learning-rate", "learning-rate-too-low", "FUNCTIONS", "optim.Adam", (("default=0.01", "default=1e-7"),), better=True),
     Case("raise-learning-rate", "learning-rate-too-low", "RECURRENT", MADE, (("lr=1e-2", "lr=1e-7"),)),
+    Case("lower-learning-rate", "learning-rate-too-high", "BY_HAND", None, (("lr = 0.1", "lr = 5.0"),), better=True),
+    Case("raise-learning-rate", "learning-rate-too-low", "BY_HAND", None, (("lr = 0.1", "lr = 1e-6"),), better=True),
+    Case("zero-grad", "gradients-not-zeroed", "BY_HAND", None, (("            p.grad.zero_()\n", ""), ("lr = 0.1", "lr = 0.4")), better=True),
+    Case("lower-learning-rate", "learning-rate-too-high", "TWO_RATES", "slow = torch", better=True),
     Case("lower-momentum", "learning-rate-too-high", "CLASSES", "self.optimizer = SGD", (("momentum: float = 0.9", "momentum: float = 0.999"),)),
     Case("adam", "learning-rate-too-low", "PLAIN", MADE, (("lr=0.1", "lr=1e-6"),), better=True),
     Case("adam", "learning-rate-too-low", "CLASSES", "self.optimizer = SGD"),
@@ -119,6 +124,7 @@ CASES = [
     Case("normalise-input", "unnormalised-input", "NORMALISED", MADE),
     Case("normalise-input", "unnormalised-input", "CLASSES", "self.optimizer = SGD", (("x = torch.randn(96, 6)", "x = 1000 * torch.randn(96, 6) + 500"),)),
     Case("clean-input", "bad-input", "PLAIN", MADE, (("y = (x[:, 0]", "x[3, 2] = float('nan')\ny = (x[:, 0]"),), better=True),
+    Case("clean-input", "bad-input", "FUNCTIONS", "optim.Adam", (("    y = x.sum(1, keepdim=True) + 3", "    x[3, 2] = float('nan')\n    y = x.sum(1, keepdim=True) + 3"),), choice=1, better=True),
     Case("clean-data", "bad-input", "CLASSES", "self.optimizer = SGD", (("cfg = Config()", "cfg = Config()\nx[40, 2] = float('nan')"),), better=True),
     Case("class-weights", "class-imbalance", "CLASSES", "self.optimizer = SGD"),
     Case("class-weights", "class-imbalance", "PLAIN", MADE),
@@ -145,8 +151,8 @@ def test_live_equals_patched(case, tmp_path):
     run = trials.record(path, tmp_path / "store")
     line = trials.line_of(case.text, case.at) if case.at else None
     found = trials.prescriptions(case.remedy, run, case.slug, path, line, case.layer)
-    assert found, "nothing is prescribed"
-    prescription = found[0]
+    assert len(found) > case.choice, "nothing is prescribed"
+    prescription = found[case.choice]
     patched = trials.run_plainly(trials.patched(path, prescription, tmp_path / "patched"))
     live = trials.run_live(path, prescription)
     if case.draws:

@@ -47,6 +47,7 @@ def test_each_kind_of_act_is_shown_with_how_often_when_and_why(writer):
         assert part in shown, part
     assert "gave up" not in shown
     assert "gave up: nothing helps" in written(writer, report_of(REWIND, END))
+    assert "t did not act: nothing helps" in written(writer, report_of(END))
     assert "never had to act" in written(writer, report_of())
     assert "guard" not in written(writer, report_of(guard=None)).lower()
 

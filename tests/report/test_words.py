@@ -88,6 +88,12 @@ def test_a_run_without_a_file_is_not_to_be_reported():
     assert words.next_commands({"verdict": "healthy", "findings": [], "path": None}) == ["viva runs"]
 
 
+@pytest.mark.parametrize(("code", "said"), [(0, False), (None, False), (1, True), (17, True)])
+def test_the_tally_says_that_a_script_failed(code, said):
+    run = {"steps": 5, "state": "finished", "started": "", "overhead": None, "stopped": None, "exit_code": code}
+    assert words.tally({"run": run, "path": None}) == "5 steps" + (f", ended with exit code {code}" if said else "")
+
+
 def test_only_our_own_html_passes_unescaped():
     assert markup.element("p", "<b>", markup.element("b", '"')) == "<p>&lt;b&gt;<b>&quot;</b></p>"
     assert markup.element("a", href='"><script>') == '<a href="&quot;&gt;&lt;script&gt;"></a>'

@@ -1,14 +1,14 @@
 """What users asked in public threads: each as the small script they could have written, and the answer that the report must give.
 
 Not here, because the answer lies in another part of the project: sums of confusion matrices and counts in a stream (labs of
-question 7), learning curves with intervals (question 9), the domain of the approximation theorem (question 4), ranges of learning
-rates (repair and labs), colours and best values of charts (report and dashboard), the cost of watching (bench/overhead.py; no timed
-assertions in tests), transformers and other frameworks (integrations), and that nothing is changed or skipped silently
-(tests/faithful).
+question 7), learning curves with intervals (question 9), the domain of the approximation theorem (question 4), colours and best
+values of charts (report and dashboard), the cost of watching (bench/overhead.py; no timed assertions in tests), and frameworks that
+have to be installed (integrations).
 """
 
 from __future__ import annotations
 
+import copy
 import inspect
 
 import pytest
@@ -17,6 +17,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import vivavoce
+from vivavoce.attach.session import Session, StopTraining
+from vivavoce.settings import Settings
 
 torch.set_num_threads(1)
 
@@ -421,3 +423,94 @@ def test_the_same_epochs_with_a_large_batch(watched):
     finding = watched.verdict.primary
     assert finding.slug == "batch-too-large"
     assert "40 steps" in finding.why
+
+
+def test_a_range_of_learning_rates_without_reading_a_plot(tmp_path):
+    """ "I don't know how to find the best lr" (pytorch-lr-finder#56, #77): a range, measured on this run, in words."""
+    torch.manual_seed(0)
+    x, y = classes()
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-5)
+    session = Session(Settings(preflight=True, directory=tmp_path))
+    session.install()
+
+    def train():
+        for xb, yb in batches(x, y, 100):
+            optimizer.zero_grad()
+            F.cross_entropy(model(xb), yb).backward()
+            optimizer.step()
+
+    with pytest.raises(StopTraining):
+        train()
+    outcome = session.finish(0)
+    check = {row["name"]: row for row in outcome.run.events("preflight")[0].data["checks"]}["learning-rate"]
+    assert check["slug"] == "learning-rate-too-low"
+    low, high = check["numbers"]["from"], check["numbers"]["to"]
+    assert 1e-5 < low < high
+    assert f"{low:.2g} and {high:.2g}" in check["why"]
+    assert trained_loss(model, (low * high) ** 0.5, x, y) < 0.7 * trained_loss(model, 1e-5, x, y)  # what it promises
+
+
+def trained_loss(model, rate, x, y):
+    """The loss of a copy of the model after 60 steps at a learning rate."""
+    twin = copy.deepcopy(model)
+    optimizer = torch.optim.SGD(twin.parameters(), lr=rate)
+    for xb, yb in batches(x, y, 60):
+        optimizer.zero_grad()
+        F.cross_entropy(twin(xb), yb).backward()
+        optimizer.step()
+    return F.cross_entropy(twin(x), y).item()
+
+
+class Residual(nn.Module):
+    """A network of the kind that other tools need converters for: a residual sum, a functional activation, a plain list."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(16, 16)
+        self.heads = nn.ModuleDict({"main": nn.Linear(16, 4)})
+
+    def forward(self, x, labels=None):
+        x = x + torch.relu(self.inner(x))
+        logits = self.heads["main"](x)
+        return {"logits": logits, "loss": None if labels is None else F.cross_entropy(logits, labels)}
+
+
+def test_any_architecture(watched):
+    """ "fails on HF transformers", "ResNet needs converters" (cockpit#29, #21): a model that returns its own loss is no obstacle."""
+    x, y = classes()
+    model = Residual()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    with watched:
+        for xb, yb in batches(x, y, 150):
+            optimizer.zero_grad()
+            model(xb, labels=yb)["loss"].backward()
+            optimizer.step()
+    assert watched.verdict.outcome == "healthy"
+    run = watched.run
+    assert {parameter.name for parameter in run.parameters.values()} == {name for name, _ in model.named_parameters()}
+    seen = {run.modules[int(id)].name for track in run.tracks("activation_std") for id in track.columns}
+    assert {"inner", "heads.main", "inner > relu"} <= seen
+
+
+def test_nothing_is_skipped_silently(watched):
+    """Silently skipping NaN steps hides the cause (nanoGPT#227): diagnose first, and leave the training as it is."""
+
+    def train(model):
+        torch.manual_seed(2)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        for step, (xb, yb) in enumerate(batches(x, y, 40), 1):
+            optimizer.zero_grad()
+            (F.cross_entropy(model(xb), yb) * (float("nan") if step == 25 else 1.0)).backward()
+            optimizer.step()
+        return [parameter.detach().clone() for parameter in model.parameters()]
+
+    x, y = classes()
+    model = mlp()
+    plain = train(copy.deepcopy(model))
+    with watched:
+        seen = train(model)
+    assert all(torch.equal(a.isnan(), b.isnan()) for a, b in zip(plain, seen, strict=True))
+    assert all(parameter.isnan().all() for parameter in seen)
+    finding = watched.verdict.primary
+    assert (finding.slug, finding.where.first_step) == ("non-finite", 25)

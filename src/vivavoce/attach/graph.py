@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from vivavoce.attach import numbers
+from vivavoce.attach import numbers, wiring
 from vivavoce.attach.budget import now
 from vivavoce.attach.sites import is_library
 from vivavoce.attach.tap import Tap
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MOST_NODES = 20_000  # a larger graph is not walked to its end, and says nothing on unreached parameters
 MOST_RECORDED = 512  # operations recorded
+HEAD = 32  # operations before the loss that are all recorded: what the script makes of the model's output
 FIRST_WALKS = 3  # backward calls at each place whose graph is always walked
 WALKS_TO_JUDGE = 5  # walked graphs before a parameter that none of them reached is called unreached
 FUNCTIONAL = {"ReluBackward0": "relu", "TanhBackward0": "tanh", "SigmoidBackward0": "sigmoid"}
@@ -153,13 +154,16 @@ class GraphTap(Tap):
             self.session.recorder.event(self.session.step, "unreached", parameters=[p.id for p in missing])
 
     def _record_nodes(self, site: int, nodes: list[Any]) -> None:
+        """The operations near the loss, and before them the first of each kind at each line."""
         seen: set[tuple[str, Site | None]] = set()
-        base = site * MOST_RECORDED
-        for (op, place, code), node in zip(self.lines[site], nodes, strict=True):
-            if leaf_of(node) is not None or (op, place) in seen or len(seen) >= MOST_RECORDED:
+        recorded, base, head = 0, site * MOST_RECORDED, len(nodes) - HEAD
+        for index, ((op, place, code), node) in enumerate(zip(self.lines[site], nodes, strict=True)):
+            known = (op, place) in seen or recorded >= MOST_RECORDED - HEAD
+            if leaf_of(node) is not None or (known and index < head):
                 continue
             seen.add((op, place))
-            self.session.recorder.entity(Node(id=base + len(seen) - 1, op=op, loss=site, site=place, code=code))
+            self.session.recorder.entity(node_entity(node, base + recorded, site, place, code))
+            recorded += 1
 
     # activations called as functions --------------------------------------------------------------------------------
 
@@ -237,6 +241,27 @@ class GraphTap(Tap):
                 signal.append(step, row)
 
         self.session.readback.read(torch.stack([norms[p].reshape(()) for p in positions]), deliver)
+
+
+def node_entity(node: Any, id: int, loss: int, site: Site | None, code: str) -> Node:
+    """An operation as it is recorded."""
+    given = wiring.inputs_of(node)
+    makers = [wiring.maker(one) for one in given]
+    leaves = [leaf_of(one) for one in given]
+    return Node(
+        id=id,
+        op=node.name(),
+        loss=loss,
+        site=site,
+        code=code,
+        shape=wiring.shape_of(node),
+        given=tuple("" if maker is None else maker.name().rpartition("::")[2] for maker in makers),
+        given_shapes=tuple(
+            wiring.shape_of(one) if leaf is None else tuple(leaf.shape) for one, leaf in zip(given, leaves, strict=True)
+        ),
+        constants=sum(following is None for following, _ in node.next_functions),
+        dim=wiring.dim_of(node),
+    )
 
 
 class _Probe:

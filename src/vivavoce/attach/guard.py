@@ -18,6 +18,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 
 from vivavoce.attach import guard_rules, numbers
 from vivavoce.attach.budget import now
+from vivavoce.attach.guard_loans import Loans, held_by, leaves_alone_without_gradient
 from vivavoce.attach.guard_rules import Failures, Growth
 from vivavoce.attach.guard_snapshot import Snapshot, finite
 from vivavoce.attach.optimizers import OptimizerState
@@ -50,8 +51,7 @@ class Guard(Tap):
         self._next_snapshot = 0.0  # time from which the next one is paid for
         self._cost = math.inf  # seconds that one takes
         self._closed_well = True  # the last step with a closure left finite weights
-        self._withheld: list[tuple[Tensor, Tensor]] = []  # parameters and the gradients taken from them for a step
-        self._rates: list[tuple[dict[str, Any], Any]] = []  # groups and their own learning rates, during a step
+        self._loans = Loans()
         self._target: Snapshot | None = None  # what to go back to when the step is over
         self._skipping = False
         self._handles: list[Any] = []
@@ -72,15 +72,17 @@ class Guard(Tap):
         for handle in self._handles:
             handle.remove()
         self._handles = []
-        self._give_back()
+        self._loans.give_back()
         self._go_back()
+        if self.session.step > 0 and not self._growth and not self.given_up:
+            self._give_up("no optimizer has stepped; where weights are changed by hand there is no step to act on")
 
     def fail(self, error: Exception) -> None:
         """An internal error: the guard is off, and the step has what is its own."""
         self._target = None
         self._skipping = False
         with contextlib.suppress(Exception):
-            self._give_back()
+            self._loans.give_back()
         super().fail(error)
 
     def _wrap_scale(self, original: Any) -> Any:
@@ -99,12 +101,13 @@ class Guard(Tap):
             state = self._state(optimizer, depth=1)
             if state is None:
                 return
-            self._give_back()  # of a step that ended in an exception
+            self._loans.give_back()  # of a step that ended in an exception
             if state.closure:
                 self._keep_snapshot(self._closed_well)
             elif getattr(optimizer, "found_inf", None) is None:  # else GradScaler withholds it inside the step
                 self._judge(state, optimizer)
-            self._lend_rates(state, optimizer)
+            if state.id in self.factors and not self.given_up:
+                self._loans.lower_rates(optimizer, self.factors[state.id])
         except Exception as error:
             self.fail(error)
         self.session.budget.charge_background(now() - started)
@@ -112,7 +115,7 @@ class Guard(Tap):
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         started = now()
         try:
-            self._give_back()
+            self._loans.give_back()
             self._go_back()
             state = self._state(optimizer, depth=0)
             if state is not None and state.closure:
@@ -141,35 +144,36 @@ class Guard(Tap):
             self._give_up("the tap on optimizers is off")
         elif size > 1:
             self._give_up(f"{size} processes train together, and acts of one would part it from the others")
-        elif any(p.device.type == "cpu" and p.is_shared() for p in _held_by(optimizer)):  # type: ignore[no-untyped-call]
+        elif any(p.device.type == "cpu" and p.is_shared() for p in held_by(optimizer)):  # type: ignore[no-untyped-call]
             self._give_up("the weights are shared with other processes")
 
     def _judge(self, state: OptimizerState, optimizer: Any) -> None:
-        present = [p for p in _held_by(optimizer) if p.grad is not None]
+        present = [p for p in state.parameters if p.grad is not None]
         if not present:
             return
-        norms = numbers.norms([numbers.plain(p.grad) for p in present if p.grad is not None]).tolist()
+        gradients = [p.grad for p in present if p.grad is not None]
+        norms = numbers.norms(gradients if state.simple else [numbers.plain(g) for g in gradients]).tolist()
         total = math.hypot(*norms)
         if not math.isfinite(total):
             bad = [p for p, norm in zip(present, norms, strict=True) if not math.isfinite(norm)]
             self._broken(state, optimizer, bad)
             return
         growth = self._growth[state.id]
-        where = f"{growth.deviations(total):.1f} deviations above its mean {growth.mean:.3g}"
+        mean, deviations = growth.mean, growth.deviations(total)
         target = growth.ceiling(total)
         self._keep_snapshot(target is None)
         if target is not None and "clip" in self.allowed:
-            self._clip(state, present, total, target, where)
+            self._clip(state, gradients, total, target, f"{deviations:.1f} deviations above its mean {mean:.3g}")
             if growth.lasting:
                 growth.forget_marks()
                 self._lower(state, "half of the last steps had to be clipped")
 
     # acts -------------------------------------------------------------------------------------------------------------
 
-    def _clip(self, state: OptimizerState, present: list[Tensor], norm: float, target: float, where: str) -> None:
+    def _clip(self, state: OptimizerState, gradients: list[Tensor], norm: float, target: float, where: str) -> None:
         self._record_raw(state)
         with torch.no_grad():
-            for gradient in {id(p.grad): p.grad for p in present if p.grad is not None}.values():
+            for gradient in {id(g): g for g in gradients}.values():
                 gradient.mul_(target / norm)
         why = f"the gradient's norm {norm:.3g} stood {where} and far above all before; scaled down to {target:.3g}"
         self._act("clip", why, state, norm=norm, to=target)
@@ -190,7 +194,7 @@ class Guard(Tap):
         why = f"the gradient of {self._names(bad)} is not finite"
         if "rewind" in self.allowed and self._newest is not None:
             self._rewind(state, why, relapse)
-        elif not all(map(finite, _held_by(optimizer))):
+        elif not all(map(finite, held_by(optimizer))):
             self._give_up("weights are not finite, and it has no others to go back to")
             return
         elif "skip-batch" in self.allowed:
@@ -228,8 +232,8 @@ class Guard(Tap):
 
     def _judge_closed(self, state: OptimizerState, optimizer: Any) -> None:
         """A step with a closure is over: it can only be judged as a whole."""
-        tensors = [t for p in _held_by(optimizer) for t in (p, p.grad) if t is not None]
-        self._closed_well = all(map(finite, tensors))
+        tensors = [numbers.plain(t.detach()) for p in held_by(optimizer) for t in (p, p.grad) if t is not None]
+        self._closed_well = not tensors or math.isfinite(math.hypot(*numbers.norms(tensors).tolist()))
         if self._closed_well or "rewind" not in self.allowed or self._newest is None:
             return
         relapse = self._failures.add(self.session.step)
@@ -252,10 +256,10 @@ class Guard(Tap):
     def _give_up(self, why: str) -> None:
         """No further act in this run, and no hook on any step; the training goes on as it would without the guard."""
         self.given_up = True
-        self._give_back()
+        self._loans.give_back()
         self._newest = self._older = None
         self.session.recorder.event(self.session.step, "guard", act="gave-up", why=why)
-        self._say(f"the guard acts no more: {why}")
+        self._say(f"the guard {'acts no more' if self.counts else 'does not act'}: {why}")
 
     def _say(self, message: str) -> None:
         if self.session.settings.speaks:
@@ -287,48 +291,10 @@ class Guard(Tap):
         self._next_snapshot = now() + self._cost / (SNAPSHOT_SHARE * session.budget.fraction)
 
     def _withhold(self, optimizer: Any) -> None:
-        """Take the gradients away for the coming step, so that it changes nothing.
-
-        PyTorch's own optimizers leave a parameter without a gradient alone. Of others that is not known: they step with
-        zeros, and what that changes is undone.
-        """
-        known = type(optimizer).__module__.startswith("torch.optim")
-        if not known and self._target is None:
+        """Have the coming step change nothing: without gradients, and undone where that may not be enough."""
+        if self._target is None and not leaves_alone_without_gradient(optimizer):
             self._target = Snapshot(self.session.step, [optimizer], (), ())
-        for parameter in _held_by(optimizer):
-            gradient = parameter.grad
-            if gradient is not None and known:
-                self._withheld.append((parameter, gradient))
-                parameter.grad = None
-            elif gradient is not None:
-                gradient.detach().zero_()
-
-    def _lend_rates(self, state: OptimizerState, optimizer: Any) -> None:
-        """Lower the learning rate for one step; the script and its schedulers always see their own."""
-        factor = self.factors.get(state.id)
-        if factor is None or self.given_up:
-            return
-        for group in optimizer.param_groups:
-            rate = group.get("lr")
-            if isinstance(rate, Tensor):
-                self._rates.append((group, rate.clone()))
-                rate.mul_(factor)
-            elif rate is not None:
-                self._rates.append((group, rate))
-                group["lr"] = rate * factor
-
-    def _give_back(self) -> None:
-        """The gradients withheld, as zeros, and the learning rates."""
-        withheld, self._withheld = self._withheld, []
-        for parameter, gradient in withheld:
-            if parameter.grad is None:
-                parameter.grad = gradient.detach().zero_()
-        rates, self._rates = self._rates, []
-        for group, rate in rates:
-            if isinstance(rate, Tensor):
-                group["lr"].copy_(rate)
-            else:
-                group["lr"] = rate
+        self._loans.withhold(optimizer)
 
     def _go_back(self) -> None:
         target, self._target = self._target, None
@@ -351,9 +317,3 @@ def world_size() -> int:
         return distributed.get_world_size()
     size = os.environ.get("WORLD_SIZE", "")
     return int(size) if size.isdecimal() else 1
-
-
-def _held_by(optimizer: Any) -> list[Tensor]:
-    """The parameters of an optimizer, each once; those without data left out."""
-    held = [p for group in optimizer.param_groups for p in group["params"]]
-    return list({id(p): p for p in held if isinstance(p, Tensor) and not p.is_meta}.values())

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vivavoce.attach import numbers
+from vivavoce.attach.guard_loans import held_by
 
 TINY = 1e-30  # stands for the norm of weights that are all zero
 KEPT_FREE = 0.1  # of a device's memory: a copy that would leave less is kept in the computer's memory
@@ -51,7 +52,8 @@ class Snapshot:
         self._scalers: list[tuple[weakref.ref[Any], dict[str, Any]]] = []
         with torch.no_grad():
             optimizers = list(optimizers)
-            for parameter in _parameters(optimizers):
+            every = {id(p): p for optimizer in optimizers for p in held_by(optimizer)}
+            for parameter in every.values():
                 self._parameters.append((weakref.ref(parameter), self._copied(parameter)))
             for module, name, buffer in _buffers(roots):
                 self._buffers.append((weakref.ref(module), name, self._copied(buffer)))
@@ -121,11 +123,6 @@ def finite(tensor: Tensor) -> bool:
 
 def _norm(tensors: list[Tensor]) -> float:
     return math.hypot(*numbers.norms([numbers.plain(tensor) for tensor in tensors]).tolist()) if tensors else 0.0
-
-
-def _parameters(optimizers: list[Any]) -> list[Tensor]:
-    held = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
-    return list({id(p): p for p in held if isinstance(p, Tensor) and not p.is_meta}.values())
 
 
 def _buffers(roots: Iterable[nn.Module]) -> list[tuple[nn.Module, str, Tensor]]:

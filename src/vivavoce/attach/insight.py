@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vivavoce.attach import numbers
+from vivavoce.attach.rivalry import COLUMNS as ADVERSARY
+from vivavoce.attach.rivalry import Rivals
 from vivavoce.attach.tap import Tap
 
 if TYPE_CHECKING:
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
 ROWS = 128  # units of a weight, examples of a batch that are compared
 WIDTH = 1_024  # numbers of each
 LEAST_EXAMPLES = 4  # examples a batch must have for its spread to mean anything
-MOST_CALLS = 8  # calls of one model looked at in a step
-ADVERSARY = ("made_spread", "given_low", "given_high", "separation")
 CLASS_INDEX_LOSSES = ("cross_entropy", "nll_loss")
 AVERAGES = {"exp_avg": "betas", "momentum_buffer": "momentum"}  # running sums of gradients, and what makes them decay
 
@@ -33,7 +33,7 @@ class InsightTap(Tap):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._calls: dict[int, list[tuple[bool, Tensor, Tensor | None]]] = {}  # model -> (made, input, output)
+        self._rivals = Rivals()
         self._norms: dict[int, dict[int, Tensor]] = {}  # model -> module -> (shift, scale, tracked)
         self._step = 0
 
@@ -97,37 +97,38 @@ class InsightTap(Tap):
 
     def called(self, model: int, module: nn.Module, root: bool, entity: int, args: Any, output: Any) -> None:
         """A module was called in training on a sampled step."""
-        if not self.on or not args or not numbers.is_plain(args[0]):
+        if not self.on:
             return
         self._step = self.session.coming
         with torch.no_grad():
+            if not args or not numbers.is_plain(args[0]):
+                if root:
+                    self._rivals.put_out(model, output)
+                return
             if isinstance(module, _BatchNorm):
                 row = _norm_state(module, args[0])
                 if row is not None:
                     self._norms.setdefault(model, {})[entity] = row
             if root:
-                self._note_call(model, args[0], output)
+                self._rivals.called(model, args[0], output)
+                self._rivals.put_out(model, output)
 
-    def _note_call(self, model: int, value: Tensor, output: Any) -> None:
-        calls = self._calls.setdefault(model, [])
-        usable = value.is_floating_point() and value.ndim >= 2 and value.shape[0] >= LEAST_EXAMPLES
-        if usable and len(calls) < MOST_CALLS:
-            score = output.detach() if _is_score(output, value.shape[0]) else None
-            calls.append((value.grad_fn is not None, _spread(value.detach()), score))
+    def put_out(self, model: int, output: Any) -> None:
+        """A model as a whole was called without gradients on a sampled step: a generator for its rival, perhaps."""
+        if self.on:
+            with torch.no_grad():
+                self._rivals.put_out(model, output)
 
     def emit(self) -> None:
         """The sampled step is over."""
-        calls, self._calls = self._calls, {}
         norms, self._norms = self._norms, {}
         for model, rows in norms.items():
             columns = tuple(sorted(rows))
             table = torch.stack([rows[id] for id in columns])
             for index, name in enumerate(("norm_shift", "norm_scale", "norm_forwards")):
                 self._emit(name, ("model", model), columns, table[:, index], self._step)
-        for model, seen in calls.items():
-            row = _rivalry(seen)
-            if row is not None:
-                self._emit("adversary", ("model", model), ADVERSARY, row, self._step)
+        for model, row in self._rivals.rows().items():
+            self._emit("adversary", ("model", model), ADVERSARY, row, self._step)
 
     def _emit(
         self, name: str, owner: tuple[str, int], columns: tuple[Any, ...], row: Tensor, step: int | None = None
@@ -214,37 +215,3 @@ def _norm_state(module: _BatchNorm, value: Tensor) -> Tensor | None:
     shift = ((batch_mean - mean) ** 2 / (variance + module.eps)).mean().sqrt()
     ratio = ((batch_variance.sum() + module.eps) / (variance.sum() + module.eps)).log().abs().exp()
     return torch.stack([shift, ratio, count.to(shift)])
-
-
-def _spread(value: Tensor) -> Tensor:
-    """Mean distance between the examples of a batch, a scalar."""
-    rows = value[:ROWS].reshape(min(ROWS, value.shape[0]), -1)[:, :WIDTH].float()
-    return torch.pdist(rows).mean()
-
-
-def _is_score(output: Any, examples: int) -> bool:
-    """One number an example."""
-    return numbers.is_plain(output) and output.is_floating_point() and output.numel() == examples
-
-
-def _rivalry(calls: list[tuple[bool, Tensor, Tensor | None]]) -> Tensor | None:
-    """Spread of what another network made and of what was given, and how well the scores of two calls tell them apart.
-
-    None where the model is not called both with inputs that carry a graph and with inputs that do not.
-    """
-    made, given = [call for call in calls if call[0]], [call for call in calls if not call[0]]
-    if not made or not given:
-        return None
-    spreads = torch.stack([spread for _, spread, _ in given])
-    separation = torch.full_like(spreads[0], math.nan)
-    first, second = given[0][2], (given[1] if len(given) > 1 else made[0])[2]
-    if first is not None and second is not None:
-        separation = _separation(first.reshape(-1)[:ROWS].float(), second.reshape(-1)[:ROWS].float())
-    return torch.stack([made[-1][1], spreads.min(), spreads.max(), separation])
-
-
-def _separation(first: Tensor, second: Tensor) -> Tensor:
-    """The area under the ROC curve, the better of both directions: 0.5 cannot tell them apart, 1 always can."""
-    difference = first[:, None] - second[None, :]
-    area = (difference > 0).float().mean() + 0.5 * (difference == 0).float().mean()
-    return torch.maximum(area, 1 - area)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from vivavoce.attach import numbers
+from vivavoce.attach import numbers, wiring
 from vivavoce.attach.budget import now
 from vivavoce.attach.sites import CallKey
 from vivavoce.attach.tap import Tap
@@ -49,21 +49,6 @@ IGNORED = -100  # PyTorch's default for the target that a class-index loss leave
 MOST_UNCLAIMED = 64  # calls remembered between two backward calls
 MOST_CLASSES = 1000  # classes counted one by one
 BATCH_OUTPUTS = 64  # outputs whose spread over the batch is measured
-RESHAPES = (
-    "View",
-    "Reshape",
-    "Squeeze",
-    "Unsqueeze",
-    "T",
-    "Transpose",
-    "Permute",
-    "ToCopy",
-    "Select",
-    "Slice",
-    "Clone",
-    "Alias",
-)
-RESHAPE_HOPS = 6  # reshaping operations looked through to find what made the predictions
 
 
 class Pass:
@@ -184,6 +169,7 @@ class LossTap(Tap):
             target_shape=_shape(target),
             target_dtype=str(getattr(target, "dtype", "")).removeprefix("torch."),
             prediction_op=_made_by(prediction),
+            weights=_weights(function, kwargs),
         )
         self.session.recorder.entity(entity)
         return LossSite(entity)
@@ -333,20 +319,21 @@ def _classes(function: str, prediction: Any) -> int | None:
     return 2 if function in BINARY_LOSSES else None
 
 
+def _weights(function: str, kwargs: dict[str, Any]) -> tuple[float, ...]:
+    """The weights of the classes, or of the positives, that a loss is given; (nan,) where they cannot be told as such."""
+    if function in BINARY_LOSSES:
+        positive, each = kwargs.get("pos_weight"), kwargs.get("weight")
+        if each is not None or (positive is not None and positive.numel() != 1):
+            return (math.nan,)
+        return () if positive is None else (float(positive),)
+    weight = kwargs.get("weight") if function in CLASS_INDEX_LOSSES else None
+    return () if weight is None or weight.numel() > MOST_CLASSES else tuple(weight.detach().flatten().tolist())
+
+
 def _made_by(prediction: Any) -> str:
     """Name of the operation behind the predictions, looking through reshapes."""
-    node = getattr(prediction, "grad_fn", None)
-    for _ in range(RESHAPE_HOPS):
-        if node is None:
-            return ""
-        name: str = node.name()
-        stem = (
-            name.removesuffix("0").removesuffix("1").removesuffix("2").removesuffix("Backward").removeprefix("Unsafe")
-        )
-        if stem not in RESHAPES or not node.next_functions:
-            return name
-        node = node.next_functions[0][0]
-    return ""
+    node = wiring.maker(getattr(prediction, "grad_fn", None))
+    return "" if node is None else str(node.name())
 
 
 def _spread(value: Tensor) -> Tensor:

@@ -50,9 +50,11 @@ class ModuleTap(Tap):
     def install(self) -> None:
         """Hear of modules as they are built; the forward hook comes and goes with the samples."""
         self.session.registry.index.install()
+        self.patches.wrap(nn.Module, "__setstate__", self.session.registry.index.copied)
 
     def uninstall(self) -> None:
         """Remove every hook."""
+        super().uninstall()
         self.session.registry.index.uninstall()
         self.disarm()
 
@@ -72,7 +74,10 @@ class ModuleTap(Tap):
             self._handle = None
 
     def _hook(self, module: nn.Module, args: Any, output: Any) -> None:
-        if not self.on or not torch.is_grad_enabled() or numbers.tracing() or not self.session.active:
+        if not self.on or numbers.tracing() or not self.session.active:
+            return
+        if not torch.is_grad_enabled():
+            self._look_at_what_is_made(module, output)
             return
         self._calls += 1
         if self._calls > MOST_CALLS:
@@ -109,6 +114,17 @@ class ModuleTap(Tap):
         )
         sizes["calls"] += 1
         sizes["multiply_adds"] += multiply_adds(module, args, output)
+
+    def _look_at_what_is_made(self, module: nn.Module, output: Any) -> None:
+        """Without gradients only a generator at work for its rival is of interest: a model in training mode, as a whole."""
+        started = now()
+        try:
+            known = self.session.registry.module(module) if module.training else None
+            if known is not None and known[0].root() is module:
+                self.session.insight.put_out(known[0].id, output)
+        except Exception as error:
+            self.fail(error)
+        self.session.budget.charge_deep(now() - started)
 
     def _look_at_input(self, model: int, args: Any) -> None:
         inputs = [v for v in args if numbers.is_plain(v) and v.is_floating_point() and v.numel()]

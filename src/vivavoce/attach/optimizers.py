@@ -25,6 +25,7 @@ from torch.utils.hooks import RemovableHandle
 from vivavoce.attach import numbers
 from vivavoce.attach.budget import now
 from vivavoce.attach.light import finite_at
+from vivavoce.attach.lineage import Lineages
 from vivavoce.attach.sites import is_method_of, local_variables
 from vivavoce.attach.tap import Tap
 from vivavoce.record.entities import Optimizer as OptimizerEntity
@@ -82,6 +83,7 @@ class OptimizerTap(Tap):
         self.states: dict[int, OptimizerState] = {}
         self._pre_handle = self._post_handle = RemovableHandle(OrderedDict())
         self._light = session.light
+        self._lineages = Lineages()
         self._stepping: list[int] = []  # ids of optimizers inside step(): one that steps another counts once
 
     def install(self) -> None:
@@ -124,15 +126,15 @@ class OptimizerTap(Tap):
         site = self.session.site_of(frame)
         if site is not None:
             self.session.made[id(optimizer)] = site
-        self.state_of(optimizer)
-        self.session.registry.discover(_parameters_of(optimizer), frame, self.session.step)
+        if not self.state_of(optimizer).steps:
+            self.session.registry.discover(_parameters_of(optimizer), frame, self.session.step)
         self.session.budget.charge_setup(now() - started)
 
     def state_of(self, optimizer: Any) -> OptimizerState:
         """The state of an optimizer, made and recorded when it is first seen."""
         state = self.states.get(id(optimizer))
         if state is None or state.optimizer() is not optimizer:
-            state = OptimizerState(self.session.take_optimizer_id(), optimizer, self._site(optimizer))
+            state = self._new_state(optimizer)
             state.followed = self.session.follows(optimizer)
             state.deep = self.session.deep
             key = id(optimizer)
@@ -140,8 +142,19 @@ class OptimizerTap(Tap):
             self.states[key] = state
         return state
 
-    def _site(self, optimizer: Any) -> Site | None:
-        return self.session.made.get(id(optimizer))
+    def _new_state(self, optimizer: Any) -> OptimizerState:
+        """A state of its own; or the next one of its lineage, which counts as having stepped already."""
+        site, parameters = self.session.made.get(id(optimizer)), _parameters_of(optimizer)
+        lineage = self._lineages.heir(site, type(optimizer).__name__, parameters)
+        if lineage is None:
+            return OptimizerState(self.session.take_optimizer_id(), optimizer, site)
+        self.session.registry.pass_on(lineage.ids, parameters)
+        state = OptimizerState(lineage.id, optimizer, site)
+        state.steps = 1
+        state.parameters, state.ids, state.held = parameters, lineage.ids, lineage.held
+        state.step_site, state.zero_grad_site = lineage.step_site, lineage.zero_grad_site
+        state.gradient_norm, state.step_signal, state.rate_signal = lineage.signals
+        return state
 
     def _forget(self, key: int, state: OptimizerState) -> None:
         if self.states.get(key) is state:
@@ -270,6 +283,7 @@ class OptimizerTap(Tap):
                 frame = frame.f_back
             state.step_site = session.site_of(frame)
         self._record(state, optimizer)
+        self._lineages.note(state)
         session.budget.charge_setup(now() - started)
         return now()
 

@@ -6,7 +6,7 @@ import gc
 import inspect
 import sys
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from types import FrameType
 from typing import Any
@@ -14,12 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vivavoce.attach.sites import is_library, local_variables
+from vivavoce.attach.sites import Sites, is_library, local_variables
 from vivavoce.record.entities import Model, Module, Parameter, Site
 from vivavoce.record.recorder import Recorder
 
 WRAPPER_PREFIXES = ("module.", "_orig_mod.", "_fsdp_wrapped_module.")  # of DDP, torch.compile and FSDP
 SCAN_SECONDS = 0.5  # how long threads may have to wait for a look through all objects
+MOST_SCANS = (
+    16  # looks through all objects, a tenth of a second each: a script that makes parameters for ever is not followed
+)
 MOST_MODULES = 1024  # modules recorded by name in one model; larger models are cut
 
 
@@ -80,6 +83,14 @@ class Registry:
         key = self._by_entity[entity.id]
         self._parameters[key] = (self._parameters[key][0], entity)
         self._recorder.entity(entity)
+
+    def pass_on(self, entity_ids: Sequence[int], tensors: Sequence[Tensor]) -> None:
+        """From here on these tensors stand for the parameter entities, in the place of those before."""
+        before = [self._parameters.pop(self._by_entity.get(id, -1), None) for id in entity_ids]
+        for entry, tensor in zip(before, tensors, strict=True):
+            if entry is not None:
+                self._parameters[id(tensor)] = (weakref.ref(tensor), entry[1])
+                self._by_entity[entry[1].id] = id(tensor)
 
     def discover(self, tensors: Iterable[Tensor], frame: FrameType | None, step: int) -> None:
         """Find the root modules that own the tensors, and record everything inside them that is new.
@@ -159,7 +170,7 @@ class Registry:
                 name=plain_name(name),
                 class_name=type(module).__name__,
                 parameters=sum(p.numel() for p in own.values() if p is not None and not _is_lazy(p)),
-                site=_class_site(type(module)),
+                site=_class_site(type(module)) or self.index.site(module),
             )
             self._recorder.entity(self._described[entity_id])
 
@@ -214,6 +225,9 @@ class ModuleIndex:
 
     def __init__(self) -> None:
         self._modules: dict[int, weakref.ref[nn.Module]] = {}
+        self._made: dict[int, tuple[weakref.ref[nn.Module], Site | None]] = {}  # by id(module)
+        self._sites = Sites()
+        self._scans = 0
         self._handles: list[Any] = []
 
     def install(self) -> None:
@@ -230,20 +244,48 @@ class ModuleIndex:
             handle.remove()
         self._handles = []
 
+    def copied(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """`Module.__setstate__`, by which copies and unpickled modules come to life: they register nothing, and are heard of here."""
+
+        def heard(module: nn.Module, state: Any) -> None:
+            original(module, state)
+            self._modules[id(module)] = weakref.ref(module)
+
+        return heard
+
     def _registered(self, module: nn.Module, name: str, value: Any) -> None:
         known = self._modules.get(id(module))
         if known is None or known() is not module:  # addresses are used again
             self._modules[id(module)] = weakref.ref(module)
+            self._note_site(module)
+        if isinstance(value, nn.Module):  # one without parameters or parts of its own is first heard of here
+            self._note_site(value)
+
+    def _note_site(self, module: nn.Module) -> None:
+        known = self._made.get(id(module))
+        if known is None or known[0]() is not module:
+            self._made[id(module)] = (weakref.ref(module), self._sites.site(2))
+
+    def site(self, module: nn.Module) -> Site | None:
+        """The user's line that made a module, or gave it to the one it belongs to; None where that was not heard of."""
+        known = self._made.get(id(module))
+        return known[1] if known is not None and known[0]() is module else None
 
     def find_roots(self, wanted: set[int]) -> list[nn.Module]:
         """The outermost live modules that own a parameter whose `id` is wanted.
 
-        Modules that were copied, unpickled or built before the session are found among the garbage collector's objects.
+        Modules that were built before the session are found among the garbage collector's objects, as long as looking through
+        those does not take too long.
         """
         self._modules = {key: ref for key, ref in self._modules.items() if ref() is not None}
+        self._made = {key: made for key, made in self._made.items() if made[0]() is not None}
         known = [module for ref in self._modules.values() if (module := ref()) is not None]
         owned = {id(p) for module in known for p in module.__dict__.get("_parameters", {}).values()}
-        return outermost(known if wanted <= owned else _collected_modules(), wanted)
+        if not wanted <= owned and self._scans < MOST_SCANS:
+            self._scans += 1
+            known = _collected_modules()
+            self._modules.update({id(module): weakref.ref(module) for module in known})
+        return outermost(known, wanted)
 
 
 def _collected_modules() -> list[nn.Module]:

@@ -18,7 +18,7 @@ VERBS: dict[str, tuple[str, str]] = {  # verb: its module, and what it does in a
     "run": ("vivavoce.cli.run", "Run a training script and say what is wrong with the training."),
     "repair": (
         "vivavoce.cli.repair",
-        "Try the remedies of what is wrong, and hand back a patch that was proved to work.",
+        "Try the remedies and hand back a patch that was proved to work.",
     ),
     "report": ("vivavoce.cli.report", "Print the report of a recorded run."),
     "runs": ("vivavoce.cli.runs", "List the recorded runs."),

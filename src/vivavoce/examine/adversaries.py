@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from vivavoce.examine.detector import Detector
-from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
-from vivavoce.examine.progress import Progress
-from vivavoce.examine.reading import stepped_optimizers, where
-from vivavoce.measure.robust import median
+from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut, Where
+from vivavoce.examine.game import Game, game_of, optimizer_of
+from vivavoce.examine.reading import learning_rate, where, with_rate
 from vivavoce.record.entities import Model
 from vivavoce.record.run import Run
 
-RIVALS = 2  # optimizers that take turns: of more, one may have another aim (adversarial autoencoders)
-REGRESSIONS = frozenset({"mse_loss", "smooth_l1_loss", "huber_loss", "l1_loss"})
-FEWEST_SAMPLES = 6  # sampled steps
 COLLAPSED = 0.35  # spread of what is made over that of the data; measured: healthy 0.5 (early) … 1, collapsed below 0.2
-GROWING = 1.2  # times, last over second quarter of the samples: variety that still grows has not collapsed
+NOTHING = 0.02  # of the data's spread: no variety at all; generators that have hardly moved show 0.05 and more
+GROWING = 1.2  # times, last over second quarter of the samples: variety that still grows has not collapsed,
+PATIENCE = 4  # where it would be there after so many halves of the run at that pace
 DOMINATED = 0.97  # area under the ROC curve between the scores of two calls; measured: healthy 0.74, dominated 1.00
+CATCHING_UP = 0.7  # distance from the data, last over second quarter: a generator that comes so much nearer is no loser
+STRAYING = 1.1  # the same: what is made goes away from the data although the critic tells the two apart
+AMONG = 0.4  # share of what is made that lies among the data: less, and neighbourhoods say nothing of lost modes
+LOST = 0.45  # of that share: data with something made near them; expected 0.88 for equal distributions
+LEAST_ALIKE = 0.8  # spread of what is made over that of the data, or the other way round
+APART = 0.05  # energy distance of what is made from the data; measured: healthy 0.00 … 0.02, by chance 0.01
+SEEN = "measured: healthy 0.9 … 1.1"
+SEEN_LOST = "measured: healthy 0.6 … 1"
 BLIND = 0.53  # area: the critic cannot tell anything from anything
-
-
-@dataclass(frozen=True)
-class Game:
-    """Later half of the run: spread of what is made over the spread of the data, and how well the scores separate the two."""
-
-    critic: Model
-    diversity: float
-    growth: float  # of the diversity, last over second quarter
-    separation: float
-    samples: int
 
 
 class ModeCollapse(Detector):
@@ -43,12 +37,16 @@ class ModeCollapse(Detector):
     explains = ("generator-dominates",)
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
-        """Losing some of many modes does not show in a batch's spread: that needs samples (viva lab gan)."""
+        """Losing some of many modes does not show in a batch's spread, but in the neighbourhoods of its examples."""
         game = game_of(run)
         if game is None:
             return
-        if game.diversity < COLLAPSED and game.growth < GROWING:
+        nearer = not game.left >= CATCHING_UP  # NaN where the distance was not recorded
+        hope = nearer and game.growth >= GROWING and game.diversity * game.growth**PATIENCE >= COLLAPSED
+        if game.diversity < COLLAPSED and not hope:
             yield _collapse(run, game)
+        elif game.precision > AMONG and game.coverage < LOST * game.precision and game.gain < GROWING:
+            yield _lost_modes(run, game)
         else:
             yield RuledOut(self.slug, f"batches made are {game.diversity:.2f} × as diverse as the data")
 
@@ -65,8 +63,16 @@ class DiscriminatorDominates(Detector):
         game = game_of(run)
         if game is None or not np.isfinite(game.separation):
             return
-        if game.separation > DOMINATED:
+        if game.diversity < NOTHING:
+            yield RuledOut(self.slug, "all that is made is the same: any critic would tell it from the data")
+        elif game.separation > DOMINATED and game.left > STRAYING:
+            yield RuledOut(self.slug, "what is made moves away from the data: the critic does not hold it back")
+        elif game.separation > DOMINATED and not (game.left < CATCHING_UP):
             yield _dominates(run, game)
+        elif game.separation > DOMINATED:
+            yield RuledOut(
+                self.slug, f"what is made still comes nearer to the data: {game.left:.2f} × as far away as earlier on"
+            )
         else:
             yield RuledOut(
                 self.slug, f"the critic's scores separate real and made with an area of {game.separation:.2f}"
@@ -84,7 +90,10 @@ class GeneratorDominates(Detector):
         game = game_of(run)
         if game is None or not np.isfinite(game.separation):
             return
-        unlike = game.diversity < 0.8 or game.diversity > 1.25
+        if game.separation > DOMINATED and game.left > STRAYING:
+            yield _strays(run, game)
+            return
+        unlike = game.diversity < LEAST_ALIKE or game.diversity > 1 / LEAST_ALIKE or game.distance > APART
         if game.separation < BLIND and unlike:
             yield _blind(run, game)
         else:
@@ -93,44 +102,8 @@ class GeneratorDominates(Detector):
             )
 
 
-def estimates_values(run: Run) -> bool:
-    """A critic is fitted to numbers that differ from example to example: it rates actions (actor and critic), and no fakes."""
-    trained = {track.owner[1] for track in run.tracks("train/function_loss") if track.owner and len(track)}
-    for site in (run.losses[id] for id in trained if id in run.losses):
-        one_number = site.target_shape[1:] in ((), (1,))
-        if (
-            site.function in REGRESSIONS
-            and one_number
-            and median(run.series("target", ("loss", site.id), "std").mean) > 0
-        ):
-            return True
-    return False
-
-
-def game_of(run: Run) -> Game | None:
-    """The game between two networks with optimizers of their own; None where there is none, or too little was seen."""
-    progress = Progress.of(run)
-    tracks = [t for t in run.tracks("adversary") if len(t) >= FEWEST_SAMPLES and t.owner and t.owner[1] in run.models]
-    if (
-        not tracks
-        or estimates_values(run)
-        or progress is None
-        or progress.players < 2
-        or len(stepped_optimizers(run)) > RIVALS
-    ):
-        return None
-    track = max(tracks, key=len)
-    made, low, high, separation = track.mean.T
-    real = np.where(np.abs(np.log(low / made)) > np.abs(np.log(high / made)), low, high)  # the other one was made, too
-    ratio = made / real
-    late = np.arange(len(track)) >= len(track) // 2
-    owner = track.owner[1] if track.owner else 0
-    before, after = median(ratio[len(ratio) // 4 : len(ratio) // 2]), median(ratio[3 * len(ratio) // 4 :])
-    growth = after / before if before > 0 else 1.0
-    return Game(run.models[owner], median(ratio[late]), growth, median(separation[late]), len(track))
-
-
 def _collapse(run: Run, game: Game) -> Finding:
+    maker = game.generator.name if game.generator else "the generator"
     return Finding(
         slug=ModeCollapse.slug,
         severity="critical",
@@ -139,14 +112,32 @@ def _collapse(run: Run, game: Game) -> Finding:
         title="The generator produces too few kinds of samples",
         why=(
             f"In the second half of the run the samples of a batch lie {game.diversity:.2f} × as far apart as the data that "
-            f"{game.critic.name} is shown: the generator makes nearly the same thing again and again."
+            f"{game.critic.name} is shown: {maker} makes nearly the same thing again and again."
         ),
-        where=where(game.critic.site, layer=game.critic.name, first_step=run.steps // 2, last_step=run.steps),
-        evidence=(Evidence("spread of samples / spread of data", game.diversity, "×", COLLAPSED, "measured: healthy 0.9 … 1"),),
-        remedies=(
-            Remedy("relativistic-loss", "a relativistic loss with R1 and R2 penalties", "R3GAN (Huang et al. 2024)"),
-            Remedy("slower-generator", "a lower learning rate for the generator", "lr of the generator / 4"),
+        where=_place(run, game),
+        evidence=(Evidence("spread of samples / spread of data", game.diversity, "×", COLLAPSED, SEEN), *_distance(game)),
+        remedies=(_slope_penalty(game.critic), _relativistic(game.critic), *_rate(run, game, generator=True, factor=0.25)),
+    )  # fmt: skip
+
+
+def _lost_modes(run: Run, game: Game) -> Finding:
+    maker = game.generator.name if game.generator else "the generator"
+    return Finding(
+        slug=ModeCollapse.slug,
+        severity="warning",
+        confidence=0.7,
+        question=ModeCollapse.question,
+        title="The generator leaves out kinds of data",
+        why=(
+            f"In the second half of the run {game.precision:.0%} of what {maker} makes lies among the data, but only "
+            f"{game.coverage:.0%} of the data have something made near them: some kinds are not made at all."
         ),
+        where=_place(run, game),
+        evidence=(
+            Evidence("data with a sample among their nearest / samples among the data", game.coverage / game.precision, "×", LOST, SEEN_LOST),
+            *_distance(game),
+        ),
+        remedies=(_slope_penalty(game.critic), _relativistic(game.critic), *_rate(run, game, generator=True, factor=0.25)),
     )  # fmt: skip
 
 
@@ -161,11 +152,16 @@ def _dominates(run: Run, game: Game) -> Finding:
             f"In the second half of the run {game.critic.name} tells made from real with an area under the curve of {game.separation:.3f}: the "
             f"generator is told that all it makes is wrong, and not what would be better."
         ),
-        where=where(game.critic.site, layer=game.critic.name, first_step=run.steps // 2, last_step=run.steps),
-        evidence=(Evidence("area under the ROC curve", game.separation, "", DOMINATED, "measured: healthy 0.74"),),
+        where=_place(run, game),
+        evidence=(Evidence("area under the ROC curve", game.separation, "", DOMINATED, "measured: healthy 0.6 … 0.9"), *_distance(game)),
         remedies=(
-            Remedy("slower-discriminator", "a lower learning rate for the discriminator", "lr of the discriminator / 10"),
-            Remedy("gradient-penalty", "penalise its slope", "R1: (∇ D(real)²).sum() · γ/2"),
+            *_rate(run, game, generator=False, factor=0.1),
+            _slope_penalty(game.critic),
+            Remedy(
+                "spectral-norm",
+                f"hold the slopes of {game.critic.name}'s layers at 1",
+                "torch.nn.utils.parametrizations.spectral_norm(layer)  # around each of its Linear and Conv layers",
+            ),
         ),
     )  # fmt: skip
 
@@ -181,9 +177,81 @@ def _blind(run: Run, game: Game) -> Finding:
             f"{game.critic.name} scores real and made alike (area {game.separation:.2f}) although batches made are {game.diversity:.2f} × as "
             f"diverse as the data: it gives the generator nothing to go by."
         ),
-        where=where(game.critic.site, layer=game.critic.name, first_step=run.steps // 2, last_step=run.steps),
-        evidence=(Evidence("area under the ROC curve", game.separation, "", BLIND, "0.5: no better than chance"),),
+        where=_place(run, game),
+        evidence=(Evidence("area under the ROC curve", game.separation, "", BLIND, "0.5: no better than chance"), *_distance(game)),
         remedies=(
-            Remedy("faster-discriminator", "a higher learning rate, or more steps, for the discriminator", "two of its steps for each of the generator's"),
+            *_rate(run, game, generator=False, factor=10.0),
+            Remedy("more-critic-steps", "more steps for the discriminator", f"for _ in range(3): …  # {game.critic.name}'s own update"),
         ),
     )  # fmt: skip
+
+
+def _strays(run: Run, game: Game) -> Finding:
+    maker = game.generator.name if game.generator else "the generator"
+    return Finding(
+        slug=GeneratorDominates.slug,
+        severity="warning",
+        confidence=0.65,
+        question=GeneratorDominates.question,
+        title="The generator runs away, the discriminator does not follow",
+        why=(
+            f"What {maker} makes lies {game.left:.1f} × as far from the data at the end as earlier on, at an energy distance of "
+            f"{game.distance:.2f} of 1: {game.critic.name} leads it away instead of back."
+        ),
+        where=_place(run, game),
+        evidence=(Evidence("energy distance from the data, last over second quarter", game.left, "×", STRAYING, "measured: dominated 0.85 … 1.0, healthy 0.02 … 0.4"), *_distance(game)),
+        remedies=(
+            *_rate(run, game, generator=False, factor=10.0),
+            *_rate(run, game, generator=True, factor=0.1),
+            Remedy("more-critic-steps", "more steps for the discriminator", f"for _ in range(3): …  # {game.critic.name}'s own update"),
+        ),
+    )  # fmt: skip
+
+
+def _place(run: Run, game: Game) -> Where:
+    return where(game.critic.site, layer=game.critic.name, first_step=run.steps // 2, last_step=run.steps)
+
+
+def _distance(game: Game) -> tuple[Evidence, ...]:
+    """How far what is made lies from the data, where that was recorded."""
+    if not np.isfinite(game.distance):
+        return ()
+    return (Evidence("energy distance of samples from data", game.distance, "of 1", None, "0: equal distributions"),)
+
+
+def _slope_penalty(critic: Model) -> Remedy:
+    name = _variable(critic)
+    return Remedy(
+        "gradient-penalty",
+        "penalise the discriminator's slopes at real and made examples (R1 and R2)",
+        "x = torch.cat([real, fake]).detach().requires_grad_(); "
+        f"slopes, = torch.autograd.grad({name}(x).sum(), x, create_graph=True); "
+        "d_loss = d_loss + 0.5 * slopes.flatten(1).square().sum(1).mean()",
+    )
+
+
+def _relativistic(critic: Model) -> Remedy:
+    name = _variable(critic)
+    return Remedy(
+        "relativistic-loss",
+        "a relativistic pairing loss, with both penalties (R3GAN, Huang et al. 2024)",
+        f"d_loss = F.softplus({name}(fake.detach()) - {name}(real)).mean(); "
+        f"g_loss = F.softplus({name}(real) - {name}(fake)).mean()",
+    )
+
+
+def _rate(run: Run, game: Game, *, generator: bool, factor: float) -> tuple[Remedy, ...]:
+    """Another learning rate for the optimizer of one of the players; nothing where it is not known."""
+    optimizer = optimizer_of(run, game.generator if generator else game.critic)
+    rate = learning_rate(optimizer) if optimizer else None
+    if optimizer is None or not rate:
+        return ()
+    player = "generator" if generator else "discriminator"
+    pace = "slower" if factor < 1 else "faster"
+    title = f"a {'lower' if factor < 1 else 'higher'} learning rate for the {player}"
+    return (Remedy(f"{pace}-{player}", title, with_rate(optimizer, factor * rate)),)
+
+
+def _variable(model: Model) -> str:
+    """A model's name as it may stand in code."""
+    return model.name if model.name.replace(".", "").isidentifier() else "discriminator"

@@ -44,7 +44,7 @@ class BatchTooLarge(Detector):
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """A full batch that gets where it should is no fault."""
         progress, noise = Progress.of(run), noise_of(run)
-        if progress is None or noise is None or not progress.bounded or progress.by_hand:
+        if progress is None or noise is None or not progress.floor_known:
             return
         batch = _batch(run, progress)
         short = (

@@ -81,7 +81,9 @@ class ExplodingGradients(Detector):
             yield _held_down(run, optimizer, held)
         elif len(norms.typical) >= FEWEST_ROWS and runaway is None and first_nonfinite(run) is None:
             top = float(np.nanmax(norms.peak)) / max(median(norms.typical), 1e-300)
-            yield RuledOut(self.slug, f"the gradient's norm never exceeded {top:.1f} × its median")
+            stayed = f"never exceeded {top:.1f} × its median"
+            returned = f"rose to {top:,.0f} × its median and came back"
+            yield RuledOut(self.slug, f"the gradient's norm {stayed if top < GROWTH else returned}")
 
 
 def sensitive_start(run: Run, optimizer: Optimizer) -> bool:
@@ -280,7 +282,7 @@ def _finding(
 
 def _remedies(optimizer: Optimizer, parameter: Parameter | None, threshold: float) -> tuple[Remedy, ...]:
     place = at(optimizer.step_site, "optimizer.step()")
-    clip = f"torch.nn.utils.clip_grad_norm_(model.parameters(), {threshold:.2g})  # before {place}"
+    clip = f"torch.nn.utils.clip_grad_norm_(model.parameters(), {float(f'{threshold:.2g}'):g})  # before {place}"
     remedies = [Remedy("clip-norm", "clip the gradient's norm", clip)]
     if parameter is not None and parameter.module_class == "RNN":
         remedies.append(

@@ -20,6 +20,7 @@ WINDOW = 50  # rows of the running median
 WARM_UP = 20  # rows: the start is out of the ordinary anyway
 HURT = 3.0  # standard deviations that the loss level after a spike must exceed the one before
 ROWS = 5  # of the loss on either side of a spike
+DONE = 0.02  # fraction of the start or of chance level: what happens to a loss that small is of no consequence
 GENTLE_QUANTILE = 0.95  # of the run's own norms: the threshold that the remedy names
 
 
@@ -40,7 +41,7 @@ class GradientSpikes(Detector):
         if not len(norms.steps):
             return
         harmful = [i for i, step in enumerate(steps) if _hurt(run, int(step), progress)]
-        if len(harmful) and progress.bounded and progress.end > 1.25 * progress.best:
+        if len(harmful) and progress.bounded and progress.end > 1.25 * progress.best and not progress.remaining < DONE:
             yield _finding(optimizer, progress, steps[harmful], factors[harmful], norms)
         elif len(norms.steps) > WARM_UP:
             yield RuledOut(self.slug, f"{len(steps)} steps had more than {SPIKE:g} × the median norm")

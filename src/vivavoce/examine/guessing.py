@@ -9,7 +9,7 @@ import numpy as np
 
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
-from vivavoce.examine.progress import BINARY, CLASSIFICATION, SIGNIFICANT, Progress
+from vivavoce.examine.progress import CLASSIFICATION, SIGNIFICANT, Progress
 from vivavoce.examine.reading import at, where
 from vivavoce.measure.robust import median
 from vivavoce.record.run import Run
@@ -17,6 +17,7 @@ from vivavoce.record.run import Run
 FEWEST_STEPS = 50  # steps at chance level before anything is said
 BELOW = 0.95  # fraction of chance level: a network that learned anything lies below it in its last half
 ABOVE = 1.25  # fraction of chance level: far above it the network is not guessing, it is confidently wrong
+FALLING_Z = -2.6  # Mann–Kendall statistic of the second half, one-sided 0.5 %
 LUCK = 4.0  # standard errors that the accuracy may lie above the commonest class's share
 
 
@@ -31,7 +32,7 @@ class Guessing(Detector):
         progress = Progress.of(run)
         if progress is None or progress.chance is None or progress.rows < FEWEST_STEPS:
             return
-        if progress.function not in CLASSIFICATION | BINARY:
+        if not progress.guessable:
             return  # a regression that stays at the variance of its targets is underfitting
         half = _second_half(progress)
         if half / progress.chance < BELOW:
@@ -42,10 +43,10 @@ class Guessing(Detector):
 
 def at_chance(run: Run, progress: Progress) -> bool:
     """The loss of a classification stays at chance level, and its accuracy, where known, is no better than luck."""
-    if progress.chance is None or progress.rows < FEWEST_STEPS or progress.function not in CLASSIFICATION | BINARY:
+    if progress.chance is None or progress.rows < FEWEST_STEPS or not progress.guessable:
         return False
     half = _second_half(progress)
-    falling = progress.levels[-1] < half - SIGNIFICANT * progress.error
+    falling = progress.levels[-1] < half - SIGNIFICANT * progress.error or progress.trend(0.5).z < FALLING_Z
     near = BELOW <= half / progress.chance <= ABOVE
     return near and not falling and not _better_than_luck(run, progress)
 

@@ -22,6 +22,7 @@ GONE = 0.01  # fraction of the highest learning rate
 EARLY = 0.25  # fraction of the run
 NEXT_TO_NOTHING = 0.02  # fraction of the reference loss: below it the task is done
 STANDSTILL = 0.005  # ‖Δw‖/‖w‖ of all steps together, at most: nothing has changed, whatever the loss says
+HARDLY_MOVED = 0.02  # the same, where the loss has a floor and is no better than at the start
 FEWEST_STEPS = 50  # steps: a warm-up or a look at the first steps is no evidence
 LEFT = 0.7  # fraction of the reference loss: below it the run learned, whatever the size of its steps
 LENGTHS = 3.0  # run lengths that the present pace needs to halve the loss: below it, the run was merely stopped early
@@ -126,6 +127,8 @@ def _slow(progress: Progress, update: float) -> bool:
     """A loss with a floor at zero, far from it, that would need several more runs to halve and is not getting worse."""
     if not progress.bounded:
         return progress.players == 1 and update * progress.length < STANDSTILL
+    if update * progress.length < HARDLY_MOVED and not progress.learned and progress.had_room:
+        return True  # whatever the loss did, so small steps did not do it
     if progress.rose or not progress.had_room or not progress.remaining >= LEFT:
         return False
     return lengths_to_halve(progress) > LENGTHS

@@ -9,8 +9,9 @@ from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
 from vivavoce.examine.progress import CLASSIFICATION
 from vivavoce.examine.reading import at, where
+from vivavoce.examine.wiring import head_of, trained_losses
 from vivavoce.measure.robust import median
-from vivavoce.record.entities import Loss
+from vivavoce.record.entities import Loss, Node
 from vivavoce.record.run import Run
 
 ONE = 1e-6  # difference from 1 that a softmax over one unit may show
@@ -24,6 +25,16 @@ MISMATCHES: dict[tuple[str, str], tuple[str, str]] = {
     ("binary_cross_entropy_with_logits", "Relu"): ("a ReLU leaves no negative logits, so every probability is 0.5 or more", "return the logits: drop the ReLU"),
     ("nll_loss", "Softmax"): ("nll_loss expects logarithms of probabilities", "F.log_softmax(logits, dim=1)"),
     ("nll_loss", "Addmm"): ("nll_loss expects logarithms of probabilities; the output of a linear layer has no lower bound", "F.cross_entropy(logits, target)"),
+}  # fmt: skip
+
+#: Behind the last layer: (operation, start of the one before it): what is wrong, what to write.
+TWICE: dict[tuple[str, str], tuple[str, str]] = {
+    ("LogSoftmax", "Softmax"): ("the softmax is taken twice, which squeezes the gradients", "log_softmax of the logits"),
+    ("Softmax", "Softmax"): ("the softmax is taken twice, which squeezes the gradients", "softmax of the logits, once"),
+    ("LogSoftmax", "Sigmoid"): ("it expects logits of any size, not numbers in (0, 1)", "log_softmax of the logits"),
+    ("Sigmoid", "Sigmoid"): ("the sigmoid is taken twice, which confines it to (0.5, 0.73)", "sigmoid of the logits, once"),
+    ("LogSigmoid", "Sigmoid"): ("the sigmoid is taken twice, which confines it to (0.5, 0.73)", "logsigmoid of the logits"),
+    ("Softplus", "Sigmoid"): ("softplus of a logit is a likelihood, of a probability it is not", "softplus of the logits"),
 }  # fmt: skip
 
 
@@ -43,7 +54,10 @@ class LossOutputMismatch(Detector):
         found = [(site, problem) for site in sites if (problem := _problem(run, site))]
         for site, (reason, edit) in found[:1]:
             yield _finding(run, site, reason, edit)
-        if not found and any(site.prediction_op for site in sites):
+        by_hand = None if found else next(filter(None, (_by_hand(run, loss) for loss in trained_losses(run))), None)
+        if by_hand is not None:
+            yield _finding_by_hand(run, *by_hand)
+        elif not found and any(site.prediction_op for site in sites):
             operations = ", ".join(
                 sorted({f"{site.prediction_op} before {site.function}" for site in sites if site.prediction_op})
             )
@@ -67,6 +81,34 @@ def _problem(run: Run, site: Loss) -> tuple[str, str] | None:
         if site.function == function and operation.startswith(before) and not _is_soft(site):
             return problem
     return None
+
+
+def _by_hand(run: Run, loss: Loss) -> tuple[Node, str, str, str] | None:
+    """Behind the model, an operation that squashes what is squashed already, or a softmax over the examples of the batch."""
+    for node in head_of(run, loss):
+        for (operation, before), (reason, edit) in TWICE.items():
+            if node.op.startswith(operation) and any(op.startswith(before) for op in node.given):
+                return node, before, reason, edit
+        rows = len(node.shape) == 2 and node.shape[0] != node.shape[1] and node.shape[1] > 1
+        if node.dim == 0 and rows:  # attention over a set mixes it with a matrix afterwards, and is no head
+            reason = "it is taken over the examples of the batch, not over the classes: each column sums to 1"
+            return node, "The network's output", reason, "softmax(dim=1)"
+    return None
+
+
+def _finding_by_hand(run: Run, node: Node, before: str, reason: str, edit: str) -> Finding:
+    operation = node.op.removesuffix("Backward0")
+    return Finding(
+        slug=LossOutputMismatch.slug,
+        severity="critical",
+        confidence=0.92,
+        question=LossOutputMismatch.question,
+        title="The output layer and the loss do not fit together",
+        why=f"{before} goes into {operation} at {at(node.site, 'the loss')}: {reason}.",
+        where=where(node.site, first_step=1, last_step=run.steps),
+        evidence=(Evidence("operations on the way to the loss", f"{before}, {operation}", "", None, "the graph of the first loss"),),
+        remedies=(Remedy("match-output", "make the output fit the loss", edit),),
+    )  # fmt: skip
 
 
 def _floor(site: Loss) -> str:

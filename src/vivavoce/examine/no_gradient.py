@@ -8,11 +8,13 @@ from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut, Severity
 from vivavoce.examine.progress import Progress
 from vivavoce.examine.reading import NO_GRADIENT, at, held, layer_of, scalars, some, where
+from vivavoce.examine.units import shares
 from vivavoce.record.entities import Optimizer, Parameter
 from vivavoce.record.run import Run
 
 FEWEST_ROWS = 5  # recorded steps without a gradient
 MOST = 0.5  # fraction of the optimizer's scalars
+BLOCKED = 0.99  # fraction of dead or saturated units that lets no gradient through
 
 
 class NoGradient(Detector):
@@ -37,6 +39,8 @@ class NoGradient(Detector):
                 yield _detached(run, optimizer, detached, present)
             elif scalars(frozen) >= MOST * max(1, scalars(present)) and _stuck(run):
                 yield _frozen(run, optimizer, frozen, present)
+            elif _all_zero(run, optimizer):
+                yield _zeroed(run, optimizer, present)
         unreached = _unreached(run)
         if unreached is not None:
             yield _unused(run, *unreached)
@@ -58,6 +62,33 @@ def _silent(run: Run, optimizer: Optimizer) -> tuple[int, list[Parameter], list[
             has[int(label)] = has.get(int(label), False) or seen
     present = [run.parameters[id] for id in has if id in run.parameters]
     return rows, present, [p for p in present if not has[p.id]]
+
+
+def _all_zero(run: Run, optimizer: Optimizer) -> bool:
+    """Every gradient is exactly zero at every step, and no unit is at fault: they were zeroed before the step saw them."""
+    tracks = [
+        track for track in run.tracks("gradient_norm") if track.owner == ("optimizer", optimizer.id) and len(track)
+    ]
+    zero = all(
+        not track.nonfinite.any() and (track.maximum <= 0).all() and (track.maximum == 0).any() for track in tracks
+    )
+    blocked = any(
+        share.late >= BLOCKED for name in ("activation_dead", "activation_saturated") for share in shares(run, name)
+    )
+    scaled = bool(run.events("scaler-skip"))
+    return bool(tracks) and zero and not blocked and not scaled and _stuck(run)
+
+
+def _zeroed(run: Run, optimizer: Optimizer, present: list[Parameter]) -> Finding:
+    why = (
+        f"Every gradient is exactly zero whenever the optimizer made at {at(optimizer.site)} steps, although the loss depends on the "
+        f"parameters: they are cleared between backward() and step()."
+    )
+    found = _finding(run, optimizer, present, why, "critical", 1.0, 0.93)
+    edit = f"optimizer.zero_grad()  # before backward(), or after {at(optimizer.step_site, 'step()')}"
+    return found.with_(
+        remedies=(Remedy("clear-earlier", "clear the gradients before backward(), or after the step", edit),)
+    )
 
 
 def _unreached(run: Run) -> tuple[Optimizer, list[Parameter], list[Parameter]] | None:

@@ -20,7 +20,7 @@ class OptimizerCrosstalk(Detector):
     slug = "optimizer-crosstalk"
     question = 3
     explains = ("mode-collapse", "discriminator-dominates", "generator-dominates", "oscillating-loss", "gradients-not-zeroed",
-                "learning-rate-too-low", "learning-rate-too-high", "no-gradient", "parameters-not-optimized")  # fmt: skip
+                "learning-rate-too-low", "learning-rate-too-high", "no-gradient", "parameters-not-optimized", "class-ignored")  # fmt: skip
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Compare what the two optimizers hold."""
@@ -66,6 +66,11 @@ def _finding(run: Run, optimizers: list[Optimizer], shared: list[Parameter]) -> 
                 "own-parameters",
                 "give each optimizer the parameters of its own network",
                 f"{guest.class_name}(generator.parameters(), …)  # at {at(guest.site)}",
+            ),
+            Remedy(
+                "detach",
+                "cut what the generator made off from it in the discriminator's own update",
+                "discriminator(fake.detach())",
             ),
         ),
     )

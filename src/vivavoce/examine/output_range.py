@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from vivavoce.examine.adversaries import estimates_values
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
 from vivavoce.examine.progress import Progress
-from vivavoce.examine.reading import at, where
+from vivavoce.examine.reading import at, critics, where
 from vivavoce.examine.target_broadcast import BROADCASTING
 from vivavoce.measure.robust import median
 from vivavoce.record.entities import Loss, Model, Module
@@ -21,6 +20,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "Tanh": (-1.0, 1.0),
     "Relu": (0.0, float("inf")),
     "Softplus": (0.0, float("inf")),
+    "LogSoftmax": (float("-inf"), 0.0),
+    "LogSigmoid": (float("-inf"), 0.0),
 }
 RECTIFIERS = frozenset({"ReLU", "Threshold", "Softplus", "ReLU6"})
 BEYOND = (
@@ -72,15 +73,13 @@ def _rectified(run: Run) -> Iterator[Finding]:
 
 def _made(run: Run) -> Iterator[Finding]:
     """In a game of two networks: the data that the critic is shown lie outside of what the other network can make."""
-    critics = {track.owner[1] for track in run.tracks("adversary") if track.owner and len(track)}
-    if critics and estimates_values(run):
-        return
-    for critic in sorted(critics & set(run.models)):
+    rivals = critics(run)
+    for critic in sorted(rivals):
         owner = ("model", critic)
         low, high, deviation = (median(run.series("input", owner, name).mean) for name in ("min", "max", "std"))
         for model in run.models.values():
             last = _last_layer(run, model)
-            limits = RANGES.get(last.class_name) if last and model.id not in critics else None
+            limits = RANGES.get(last.class_name) if last and model.id not in rivals else None
             if last and limits and max(limits[0] - low, high - limits[1]) > BEYOND * deviation > 0:
                 yield _out_of_reach(run, model, last, limits, (low, high))
                 return

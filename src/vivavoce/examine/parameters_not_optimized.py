@@ -7,11 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from vivavoce.examine.detector import Detector
-from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut, Severity
+from vivavoce.examine.finding import SEVERITIES, Evidence, Finding, Remedy, RuledOut, Severity
 from vivavoce.examine.progress import Progress
 from vivavoce.examine.reading import (
     NO_GRADIENT,
     at,
+    critics,
     held,
     layer_of,
     main_optimizer,
@@ -40,6 +41,9 @@ class ParametersNotOptimized(Detector):
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Look at models of which nothing is held, then at models held in part."""
         optimizer = main_optimizer(run)
+        if optimizer is not None and _never_steps(run, optimizer):
+            yield _no_step(run, optimizer)
+            return
         trained = [p for p in run.parameters.values() if p.trainable and p.reached and p.model is not None]
         if optimizer is None or not trained:
             return
@@ -47,13 +51,49 @@ class ParametersNotOptimized(Detector):
         if not missing:
             yield RuledOut(self.slug, "every trainable parameter that the loss reaches is held by an optimizer")
             return
-        partly = {p.model for p in trained if p.optimizers}
-        for model in sorted({p.model for p in missing if p.model is not None}):
-            of_model = [p for p in missing if p.model == model]
-            if model in partly:
-                yield _part_missing(run, optimizer, of_model, [p for p in trained if p.model == model])
-            else:
-                yield from _other_model(run, optimizer, of_model)
+        found = sorted(
+            _of_models(run, optimizer, trained, missing), key=lambda finding: SEVERITIES.index(finding.severity)
+        )
+        for finding in found[:1]:
+            others = sum(other.severity == finding.severity for other in found[1:])
+            more = f" So it is with {others} more model{'s' if others > 1 else ''}." if others else ""
+            yield finding.with_(why=finding.why + more)
+
+
+def _of_models(run: Run, optimizer: Optimizer, trained: list[Parameter], missing: list[Parameter]) -> Iterator[Finding]:
+    """A finding for each model that is held in part or not at all."""
+    partly = {p.model for p in trained if p.optimizers}
+    for model in sorted({p.model for p in missing if p.model is not None}):
+        of_model = [p for p in missing if p.model == model]
+        if model in partly:
+            yield _part_missing(run, optimizer, of_model, [p for p in trained if p.model == model])
+        else:
+            yield from _other_model(run, optimizer, of_model)
+
+
+def _never_steps(run: Run, optimizer: Optimizer) -> bool:
+    """Gradients are made, by no optimizer's step, and nothing ever moves the weights; nor does the loss fall."""
+    updates, progress = optimizer_track(run, "update_ratio", optimizer), Progress.of(run)
+    if optimizer.class_name or updates is None or len(updates) < FEWEST_ROWS or progress is None or progress.learned:
+        return False
+    known = np.isfinite(updates.mean)
+    return bool(known.any() and (updates.mean[known] == 0).all())
+
+
+def _no_step(run: Run, optimizer: Optimizer) -> Finding:
+    loss, calls = run.main_loss, int(run.train_loss.counts.sum())
+    made = "An optimizer was made, but its step() is never called" if _made_and_idle(run) else "No optimizer ever steps"
+    return Finding(
+        slug=ParametersNotOptimized.slug,
+        severity="critical",
+        confidence=0.95 if _made_and_idle(run) else 0.85,
+        question=ParametersNotOptimized.question,
+        title="The weights are never updated",
+        why=f"{made}: backward() was called {calls:,} times, and the weights are what they were at the beginning.",
+        where=where(loss.site if loss else None, first_step=1, last_step=run.steps),
+        evidence=(Evidence("largest update ‖Δw‖/‖w‖", 0.0, "", 0.0, "weights compared between backward calls"),),
+        remedies=(Remedy("step", "let the optimizer step", f"optimizer.step()  # after {at(loss.site if loss else None, 'loss.backward()')}"),),
+    )  # fmt: skip
 
 
 def _idle_since(run: Run, optimizer: Optimizer) -> int | None:
@@ -69,7 +109,7 @@ def _idle_since(run: Run, optimizer: Optimizer) -> int | None:
 
 def _critic(run: Run, missing: list[Parameter]) -> bool:
     """The parameters belong to a model that is called with data and with what another network made."""
-    return any(track.owner == ("model", missing[0].model) and len(track) for track in run.tracks("adversary"))
+    return missing[0].model in critics(run)
 
 
 def _most_stands_still(run: Run, missing: list[Parameter]) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vivavoce.examine.handmade import chance_by_hand, of_errors
 from vivavoce.examine.reading import last_phase
 from vivavoce.measure.chance import binary_entropy, entropy, uniform_cross_entropy
 from vivavoce.measure.robust import median, stream_noise
@@ -32,6 +33,7 @@ SIGNIFICANT = 4.0  # standard errors: 1 false call in 16,000 for normal noise, a
 ROUNDING = (
     1e-3  # fraction of the start by which a loss that is positive by its nature may fall below zero (log(p + 1e-8))
 )
+CONFIRMED = 0.5  # of the sampled steps with two kinds of batches
 RIVAL_SHARE = 0.1  # of the calls of the main backward site: what is called less often is no player's own loss
 CLASSIFICATION = frozenset({"cross_entropy", "nll_loss"})
 BINARY = frozenset({"binary_cross_entropy", "binary_cross_entropy_with_logits"})
@@ -69,6 +71,7 @@ class Progress:
     players: int = 1
     lowest: float = -math.inf  # of all values
     inside: bool = False  # these are the values of a loss function that is a part of the loss, or of it before scaling
+    errors_by_hand: bool = False  # a mean of squares or absolute values of differences, written without a loss function
     as_variance: bool = False  # a Gaussian likelihood as the share of variance that it leaves, exp 2(L - chance)
 
     @classmethod
@@ -106,6 +109,16 @@ class Progress:
     def by_hand(self) -> bool:
         """The loss was computed without a loss function, and never fell below zero: its floor is not known."""
         return not self.function and self.start > 0 and self.lowest >= -ROUNDING * self.start
+
+    @property
+    def floor_known(self) -> bool:
+        """The loss cannot fall below zero, and would get near it."""
+        return self.bounded and (not self.by_hand or self.errors_by_hand or self.chance is not None)
+
+    @property
+    def guessable(self) -> bool:
+        """The loss of a classification, so that `chance` is that of a guess."""
+        return self.function in CLASSIFICATION | BINARY or (self.by_hand and self.chance is not None)
 
     @property
     def learned(self) -> bool:
@@ -197,9 +210,13 @@ def _progress(series: Series, site: Loss | None, run: Run) -> Progress:
         series.steps.astype(np.float64), values, min(BLOCKS, max(rows // 2, min(rows, FEW_BLOCKS)))
     )
     main = run.main_loss
+    start = min(float(values[0]), median(values[:START_ROWS]))  # the first step itself may blow the loss up
+    handmade = main if site is None and main is not None and not main.function else None
+    if handmade is not None and chance is None:
+        chance = chance_by_hand(run, handmade, start)
     return Progress(
         function=site.function if site else (main.function if main else ""),
-        start=min(float(values[0]), median(values[:START_ROWS])),  # the first step itself may blow the loss up
+        start=start,
         end=median(values[-end_rows:]),
         best=float(np.min(levels)),
         noise=stream_noise(values[rows // 2 :]),
@@ -213,6 +230,7 @@ def _progress(series: Series, site: Loss | None, run: Run) -> Progress:
         chance=chance,
         inside=site is not None and not (main is not None and main.function),
         as_variance=as_variance,
+        errors_by_hand=handmade is not None and of_errors(run, handmade),
         lowest=float(np.min(series.minimum)),
         loss=site or main,
         players=_players(run),
@@ -239,7 +257,18 @@ def _players(run: Run) -> int:
         calls[track.owner] = calls.get(track.owner, 0) + int(track.counts.sum())
     most = max(calls.values(), default=0)
     losses = [owner for owner, count in calls.items() if count >= RIVAL_SHARE * most]
-    return max(1, min(len(optimizers), len(losses)))
+    fewest = 2 if len(optimizers) > 1 and has_rivals(run) else 1  # whose losses may share a backward call
+    return max(fewest, min(len(optimizers), len(losses)))
+
+
+def has_rivals(run: Run) -> bool:
+    """Whether some network was trained on what another one made, cut off from it, beside data: a discriminator."""
+    for track in run.tracks("adversary"):
+        if len(track) and "confirmed" in track.columns:
+            seen = track.column("confirmed").finite.mean
+            if len(seen) and float(np.median(seen)) >= CONFIRMED:
+                return True
+    return False
 
 
 def block_levels(
@@ -266,7 +295,7 @@ def chance_level(run: Run, site: Loss) -> float | None:
         return _class_chance(run, site)
     target = ("loss", site.id)
     if site.function in BINARY:
-        level = binary_entropy(median(run.series("target", target, "mean").mean))
+        level = weighted_binary(median(run.series("target", target, "mean").mean), *(site.weights or (1.0,)))
         return level if math.isfinite(level) and level > 0 else None
     if site.function in GAUSSIAN:
         typical = median(run.series("target", target, "std").mean)
@@ -277,12 +306,21 @@ def chance_level(run: Run, site: Loss) -> float | None:
     return None
 
 
+def weighted_binary(rate: float, weight: float) -> float:
+    """Least binary cross-entropy of a constant prediction: of a share `rate` of positives, whose terms count `weight` times.
+
+    The best constant is p = w r / (w r + 1 - r), at which the loss is (w r + 1 - r) H(p).
+    """
+    total = weight * rate + 1 - rate
+    return total * binary_entropy(weight * rate / total)
+
+
 def _class_chance(run: Run, site: Loss) -> float | None:
     tracks = [track for track in run.tracks("target_classes") if track.owner == ("loss", site.id) and len(track)]
     if tracks:
         counts = np.nansum(
             np.stack([np.nansum(track.mean * track.counts[:, None], axis=0) for track in tracks]), axis=0
         )
-        level = entropy(counts)
+        level = entropy(counts * np.array(site.weights) if len(site.weights) == len(counts) else counts)
         return level if math.isfinite(level) and level > 0 else None
     return uniform_cross_entropy(site.classes) if site.classes and site.classes > 1 else None

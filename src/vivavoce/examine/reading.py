@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vivavoce.examine.finding import Where
-from vivavoce.record.entities import Optimizer, Parameter, Site
+from vivavoce.measure.robust import median
+from vivavoce.record.entities import Loss, Optimizer, Parameter, Site
 from vivavoce.record.run import Run
 from vivavoce.record.tracks import Track
 
 SHORTEST_PHASE = 10  # steps: fewer are an end, not a phase that could be judged by itself
+REGRESSIONS = frozenset({"mse_loss", "smooth_l1_loss", "huber_loss", "l1_loss"})
 NO_GRADIENT = -1.0  # what gradient_norm holds where a parameter's gradient is None
 
 
@@ -130,6 +132,26 @@ def last_phase(run: Run) -> int:
         if before and max(before) <= first and last - first >= SHORTEST_PHASE:
             begun = max(begun, *before)
     return begun
+
+
+def critics(run: Run) -> set[int]:
+    """Ids of the models that are shown both what another network made and data, to tell them apart."""
+    tracks = [track for track in run.tracks("adversary") if track.owner and len(track.column("made_spread").finite)]
+    found = {track.owner[1] for track in tracks if track.owner} & set(run.models)
+    return set() if found and estimates_values(run) else found
+
+
+def estimates_values(run: Run) -> bool:
+    """A critic is fitted to numbers that differ from example to example: it rates actions (actor and critic), and no fakes."""
+    trained = {track.owner[1] for track in run.tracks("train/function_loss") if track.owner and len(track)}
+    return any(_fits_numbers(run, run.losses[id]) for id in trained if id in run.losses)
+
+
+def _fits_numbers(run: Run, loss: Loss) -> bool:
+    one_number = loss.target_shape[1:] in ((), (1,))
+    if loss.function not in REGRESSIONS or not one_number:
+        return False
+    return median(run.series("target", ("loss", loss.id), "std").mean) > 0
 
 
 def held(optimizer: Optimizer) -> list[int]:

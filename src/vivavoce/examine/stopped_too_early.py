@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from vivavoce.examine.detector import Detector
@@ -15,6 +16,13 @@ FEWEST_ROWS = 10  # recorded losses
 LEFT = 0.28  # fraction of the start or of chance level: below it most is learned, and every run ends a little early
 STILL_FALLING = 0.1  # fraction of the level lost in the last third
 FALLING_Z = -2.3  # Mann–Kendall statistic, one-sided 1 %
+SHORT_ROWS, SHORT_FALLING_Z = 60, -3.3  # rows of a run that is judged as a whole; one-sided 0.05 %
+FEW_STEPS, FEW_EPOCHS = (
+    150,
+    3.0,
+)  # development programs: stopped early 12 … 107 steps, healthy and still falling 220 and more
+STEEP = 0.12  # of the start or of chance level, lost in the last third; development programs: up to 0.09 where healthy
+LEFT_OF_FEW = 0.1  # fraction of the loss, where the run was short and falls steeply
 AT_BEST = 1.25  # times the best level: above it the loss comes back from somewhere, a second task for instance
 FINE_TUNING = 100  # steps of a second phase
 WELL_ENOUGH = 0.9  # validation accuracy
@@ -30,13 +38,7 @@ class StoppedTooEarly(Detector):
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """A run that goes on has not stopped."""
         progress = Progress.of(run)
-        if (
-            progress is None
-            or not progress.bounded
-            or progress.by_hand
-            or progress.rows < FEWEST_ROWS
-            or not finished(run)
-        ):
+        if progress is None or not progress.floor_known or progress.rows < FEWEST_ROWS or not finished(run):
             return
         if (begun := last_phase(run)) and run.steps - begun >= FINE_TUNING:
             yield RuledOut(
@@ -44,15 +46,16 @@ class StoppedTooEarly(Detector):
             )
             return
         validation = validation_of(run, progress)
-        fall = last_fall(progress)
-        if not progress.remaining >= LEFT or not progress.had_room:
+        fall, few, steep = last_fall(progress), _few(run, progress), last_share(progress) > STEEP
+        if not progress.remaining >= (LEFT_OF_FEW if few and steep else LEFT) or not progress.had_room:
             yield RuledOut(self.slug, f"{progress.remaining:.0%} of the loss is left")
-        elif fall < STILL_FALLING or progress.trend(0.5).z > FALLING_Z:
+        elif fall < STILL_FALLING or not _falls(progress):
             yield RuledOut(self.slug, "the loss had stopped falling")
-        elif progress.end > AT_BEST * progress.best:
-            yield RuledOut(self.slug, f"the loss had been lower before ({progress.best:.3g})")
+        elif progress.end > AT_BEST * (before := _best_before(progress)):
+            yield RuledOut(self.slug, f"the loss had been lower before ({before:.3g})")
         elif validation is None or _agrees(validation):
-            yield _finding(progress, fall, validation)
+            found = _finding(progress, fall, validation)
+            yield found if few or steep else found.with_(severity="note")
 
 
 def finished(run: Run) -> bool:
@@ -65,6 +68,34 @@ def last_fall(progress: Progress) -> float:
     span = (progress.steps[-1] - progress.steps[0]) / 3
     level = abs(progress.end)
     return -progress.trend(1 / 3).slope * span / level if level > 0 else 0.0
+
+
+def last_share(progress: Progress) -> float:
+    """What the loss lost over the last third of the run, as a fraction of the start or of chance level."""
+    third = len(progress.levels) // 3
+    return (
+        float(progress.levels[-1 - third] - progress.levels[-1]) / abs(progress.reference)
+        if progress.reference
+        else 0.0
+    )
+
+
+def _best_before(progress: Progress) -> float:
+    """The lowest level before the last third."""
+    return float(progress.levels[: -max(1, len(progress.levels) // 3)].min())
+
+
+def _falls(progress: Progress) -> bool:
+    """The fall is no chance: over the second half, or over the whole of a run so short that its half says little."""
+    short = progress.rows < SHORT_ROWS and progress.trend().z < SHORT_FALLING_Z
+    return short or progress.trend(0.5).z <= FALLING_Z
+
+
+def _few(run: Run, progress: Progress) -> bool:
+    """Few steps, or few passes over the data: long trainings end while something still falls, and nobody calls that early."""
+    loader = next((item for item in run.loaders.values() if item.role == "train" and item.batches), None)
+    epochs = run.steps / loader.batches if loader is not None and loader.batches else math.inf
+    return progress.length < FEW_STEPS or epochs <= FEW_EPOCHS
 
 
 def _agrees(validation: Validation) -> bool:

@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
 from vivavoce.examine.reading import at, where
-from vivavoce.record.entities import Loss
+from vivavoce.examine.wiring import head_of, trained_losses
+from vivavoce.record.entities import Loss, Node
 from vivavoce.record.run import Run
 
 BROADCASTING = frozenset(
     {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "gaussian_nll_loss", "poisson_nll_loss"}
 )
+
+PAIRING = ("Sub", "Rsub", "Add", "Mul", "Div", "Abs", "Pow", "Maximum", "Minimum", "Where")  # of losses written by hand
 
 
 class TargetBroadcast(Detector):
@@ -32,7 +35,10 @@ class TargetBroadcast(Detector):
         spread = [site for site in sites if blown_up(site.prediction_shape, site.target_shape)]
         for site in spread[:1]:
             yield _finding(run, site)
-        if sites and not spread:
+        by_hand = None if spread else next(filter(None, (_by_hand(run, loss) for loss in trained_losses(run))), None)
+        if by_hand is not None:
+            yield _finding_by_hand(run, by_hand)
+        elif sites and not spread:
             yield RuledOut(self.slug, f"predictions and targets have the shape {sites[0].prediction_shape}")
 
 
@@ -47,6 +53,41 @@ def blown_up(prediction: tuple[int, ...], target: tuple[int, ...]) -> bool:
     wide = any(x > y for x, y in zip(a, b, strict=True))
     tall = any(x < y for x, y in zip(a, b, strict=True))
     return wide and tall
+
+
+def _by_hand(run: Run, loss: Loss) -> Node | None:
+    """Behind the model, an operation of a column or row of predictions with a constant that makes a square table."""
+    if loss.function:
+        return None
+    for node in head_of(run, loss):
+        square = len(node.shape) == 2 and node.shape[0] == node.shape[1] > 1
+        if square and node.op.startswith(PAIRING) and len(node.given) == 1 and node.constants:
+            given = node.given_shapes[0]
+            if given in ((node.shape[0], 1), (node.shape[0],)):
+                return node
+    return None
+
+
+def _finding_by_hand(run: Run, node: Node) -> Finding:
+    count, given = node.shape[0], node.given_shapes[0]
+    other = (count,) if len(given) > 1 else (count, 1)
+    return Finding(
+        slug=TargetBroadcast.slug,
+        severity="critical",
+        confidence=0.93,
+        question=TargetBroadcast.question,
+        title="Predictions and targets are broadcast against each other",
+        why=(
+            f"At {at(node.site, 'the loss')} predictions of shape {given} meet something of shape {other} and make a table of {node.shape}: every "
+            f"prediction is compared with every target, so the best the network can do is to predict their mean."
+        ),
+        where=where(node.site, first_step=1, last_step=run.steps),
+        evidence=(
+            Evidence("shape of the predictions", str(given)),
+            Evidence("shape of the errors", str(node.shape)),
+        ),
+        remedies=(Remedy("match-shapes", "give both the same shape", "prediction.squeeze(1) - target"),),
+    )
 
 
 def _finding(run: Run, site: Loss) -> Finding:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
+from vivavoce.examine.progress import Progress
 from vivavoce.examine.reading import where
+from vivavoce.examine.validation import Validation, validation_of
 from vivavoce.measure.robust import median
 from vivavoce.record.entities import Module
 from vivavoce.record.run import Run
@@ -21,6 +24,13 @@ LATE = 0.5  # of the run: before, the kept statistics are still on their way
 SETTLED = 100  # steps after which statistics of the usual momentum, 0.1, have long forgotten where they began
 BURST = 5.0  # forwards in training mode without a backward call between two samples
 BURST_SHARE = 0.1  # of the forwards of the run that came in bursts
+EARLY_EPOCHS = (
+    3.1  # passes over the data within which nothing is learned by heart so far that validation falls below guessing
+)
+FRESH = 0.5  # of the first epoch: the examples of its second half are new ones to a network that has begun to learn
+LEARNED_FRESH = 0.8  # fraction of chance level that the loss of new examples must fall below
+WORTHLESS = 0.98  # fraction of chance level
+FAR = 3.0  # times the training loss
 USUAL_SPAN = 0.25  # quantile of the forwards for each backward call that counts as usual
 
 
@@ -29,16 +39,19 @@ class TrainEvalMismatch(Detector):
 
     slug = "train-eval-mismatch"
     question = 9
-    explains = ("overfitting", "stopped-too-late")
+    explains = ("overfitting", "stopped-too-late", "label-noise")
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Judge the layer that is furthest off, then the counts of forwards in training mode."""
         worst = _worst(run)
         extra = _extra_forwards(run)
+        early = _too_early_to_overfit(run)
         if worst is not None and (worst[1] > SHIFT or worst[2] > SCALE):
             yield _stale(run, *worst)
         elif extra is not None and extra[0] > BURST_SHARE:
             yield _evaluated_in_training(run, *extra)
+        elif early is not None:
+            yield _other_data(run, early)
         elif worst is not None:
             yield RuledOut(self.slug, f"batch and kept statistics differ by {worst[1]:.2g} deviations at most")
 
@@ -81,6 +94,77 @@ def _bursts(track: Track, calls: list[Track]) -> tuple[float, float]:
     excess = forwards[keep] - np.ceil(usual) * (backwards[keep] + 1)
     burst = excess[excess > BURST]
     return float(burst.sum() / max(1.0, forwards[keep].sum())), float(burst.max(initial=0.0))
+
+
+@dataclass(frozen=True)
+class Early:
+    """A validation pass of the first epochs: its step, its loss, the training's level then, and chance level."""
+
+    validation: Validation
+    step: int
+    loss: float
+    training: float
+    chance: float
+
+
+def _too_early_to_overfit(run: Run) -> Early | None:
+    """Validation is worse than guessing from the first epochs to the end, while examples seen for the first time are learned.
+
+    What is learned by heart takes several passes over the data; in the first one, every example is a new one.
+    """
+    progress = Progress.of(run)
+    validation = validation_of(run, progress, FEWEST_SAMPLES) if progress is not None else None
+    epoch = _epoch(run)
+    if progress is None or validation is None or not epoch or not validation.comparable or progress.chance is None:
+        return None
+    chance, losses = progress.chance, run.train_loss.finite
+    after = (validation.steps >= epoch) & (validation.steps <= EARLY_EPOCHS * epoch)
+    fresh = losses.mean[(losses.steps > FRESH * epoch) & (losses.steps <= epoch)]
+    if not after.any() or not len(fresh) or not progress.learned or progress.players > 1:
+        return None
+    learned_fresh = median(fresh) < LEARNED_FRESH * chance
+    worthless = bool((validation.losses[validation.steps >= epoch] > WORTHLESS * chance).all())
+    late = int(np.flatnonzero(after)[-1])
+    near = losses.mean[(losses.steps > validation.steps[late] - epoch) & (losses.steps <= validation.steps[late])]
+    far = (
+        validation.losses[late] > max(FAR * median(near), chance) and validation.losses[-1] > chance
+        if len(near)
+        else False
+    )
+    if (learned_fresh and worthless) or (
+        far and median(near) < LEARNED_FRESH * chance and validation.losses[late:].min() > chance
+    ):
+        return Early(validation, int(validation.steps[late]), float(validation.losses[late]), median(near), chance)
+    return None
+
+
+def _epoch(run: Run) -> int:
+    """Steps of one pass over the training data, as its loader has it; 0 where there is none."""
+    loader = next((item for item in run.loaders.values() if item.role == "train" and item.batches), None)
+    calls = len(run.train_loss) and int(run.train_loss.counts.sum()) / max(1, run.steps)
+    return round(loader.batches / calls) if loader is not None and loader.batches and calls else 0
+
+
+def _other_data(run: Run, early: Early) -> Finding:
+    site = early.validation.site
+    return Finding(
+        slug=TrainEvalMismatch.slug,
+        severity="warning",
+        confidence=0.78,
+        question=TrainEvalMismatch.question,
+        title="Validation is another task than training",
+        why=(
+            f"At step {early.step:,} the validation loss was {early.loss:.3g}, worse than a constant prediction ({early.chance:.3g}), and the "
+            f"training loss {early.training:.3g}; it never got better. After so few passes over the data that is no overfitting: validation data are "
+            f"prepared in another way (scaling, order of columns, labels), or the network computes something else in evaluation mode."
+        ),
+        where=where(site.site, first_step=early.step, last_step=run.steps),
+        evidence=(Evidence("validation loss in the first epochs", early.loss, "", early.chance, "chance level"),),
+        remedies=(
+            Remedy("same-transform", "prepare both sets with the numbers of the training set", "x_val = (x_val - train_mean) / train_std"),
+            Remedy("check-validation", "evaluate the training data in the same way", "evaluate(model, train_loader)"),
+        ),
+    )  # fmt: skip
 
 
 def _stale(run: Run, module: Module, shift: float, scale: float) -> Finding:

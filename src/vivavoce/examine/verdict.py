@@ -12,6 +12,7 @@ from vivavoce.examine import preflight
 from vivavoce.examine.catalogue import DETECTORS
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import SEVERITIES, Finding, RuledOut
+from vivavoce.examine.places import placed
 from vivavoce.examine.progress import Progress
 from vivavoce.examine.slugs import SLUGS
 from vivavoce.record.run import Run
@@ -55,7 +56,9 @@ def examine(run: Run, detectors: Sequence[type[Detector]] = DETECTORS) -> Verdic
     found, ruled_out, faults = _collect(run, detectors)
     found = preflight.revised(run, found)
     findings = _ordered(_folded(found, detectors), detectors)
-    findings = tuple(finding.with_(ruled_out=_rivals(finding, ruled_out, detectors)) for finding in findings)
+    findings = tuple(
+        placed(run, finding.with_(ruled_out=_rivals(finding, ruled_out, detectors))) for finding in findings
+    )
     outcome, reason = _outcome(run, findings, faults)
     return Verdict(outcome, findings, reason, tuple(ruled_out), tuple(faults))
 

@@ -27,17 +27,29 @@ LABS: dict[str, Entry] = {
     "rules": Entry(
         2, "what predictions must obey, and what it is worth to make them", "vivavoce.labs.rules:Rules", "table.csv"
     ),
+    "baselines": Entry(
+        1,
+        "whether a rule or a classical model does as well as a network",
+        "vivavoce.labs.baselines:Baselines",
+        "table.csv",
+    ),
     "fourier": Entry(
         8,
         "the cycles in a signal, and how far they can be trusted",
         "vivavoce.labs.fourier:Fourier",
         "sound.wav | series.csv",
     ),
+    "gan": Entry(
+        3, "generator against critic: costs, what is made, which kinds are missing", "vivavoce.labs.gan:Gan", "photos/"
+    ),
     "approximation": Entry(
         4,
         "the smallest hidden layer for an error, or the proof that there is none",
         "vivavoce.labs.approximation:Approximation",
         "EXPRESSION | points.csv",
+    ),
+    "fit": Entry(
+        9, "too little capacity, too much, or too few data", "vivavoce.labs.fit:Fitting", "table.csv | run.db"
     ),
     "gradients": Entry(
         5,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
@@ -20,7 +19,7 @@ from vivavoce.labs.approximation_proof import (
     training_finds_it,
 )
 from vivavoce.labs.figures import Floats, Line, XYPlot
-from vivavoce.labs.inputs import CsvFile
+from vivavoce.labs.inputs import CsvFile, is_file
 from vivavoce.labs.lab import Context, Lab, LabError, Option, Result, Table, held
 from vivavoce.measure.approximation import HiddenLayer, fit_function, from_path, random_tanh_layer
 from vivavoce.measure.expression import Expression, ExpressionError
@@ -84,7 +83,7 @@ class Approximation(Lab):
         error = context.options["error"]
         if not (error > 0 and math.isfinite(error)):
             raise LabError(f"--error must be a positive number, not {error:g}")
-        if source.lower().endswith(FILE_ENDINGS) or Path(source).is_file():
+        if source.lower().endswith(FILE_ENDINGS) or is_file(source):
             return _for_data(source, context, error)
         low, high = context.options["from"], context.options["to"]
         if not (math.isfinite(low) and math.isfinite(high) and low < high):

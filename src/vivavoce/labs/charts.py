@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vivavoce.labs.figures import Figure, Floats, ImagePlot, Line, MatrixPlot, XYPlot
+from vivavoce.labs.figures import Figure, Floats, ImagePlot, Line, MatrixPlot, Pixels, XYPlot
+from vivavoce.labs.pictures import film
 from vivavoce.report import words
 from vivavoce.report.axes import Axis, value_axis
 from vivavoce.report.charts import HEIGHT, WIDTH, grid, line_path, marker_path, swatch
@@ -28,7 +29,9 @@ QUANTILES = (0.01, 0.99)  # of a picture's values: the colours span these, so th
 
 def chart(figure: Figure, level: int = 3) -> Html:
     """A figure with its title at heading `level`."""
-    if isinstance(figure, XYPlot):
+    if isinstance(figure, Pixels):
+        body = [_pixels(figure)]
+    elif isinstance(figure, XYPlot):
         body = [_legend(figure), _frame(figure), _numbers(figure)]
     elif isinstance(figure, MatrixPlot) and len(figure.columns) <= WIDEST_MATRIX:
         body = [_matrix(figure)]
@@ -36,6 +39,24 @@ def chart(figure: Figure, level: int = 3) -> Html:
         body = _picture(_as_image(figure) if isinstance(figure, MatrixPlot) else figure)
     caption = element("figcaption", element(f"h{level}", figure.title), element("p", figure.note))
     return element("figure", caption, *body, class_="chart", id_=figure.key)
+
+
+def _pixels(figure: Pixels) -> Html:
+    """The pictures in their own colours, as wide as there is room for."""
+    source = base64.b64encode(png(figure)).decode("ascii")
+    image = element("img", src=f"data:image/png;base64,{source}", alt=figure.words)
+    labels = [
+        element("span", text)
+        for text in (figure.up and f"{figure.up} ↓", figure.across and f"{figure.across} →")
+        if text
+    ]
+    return element("div", *(element("p", *labels, class_="about") for _ in labels[:1]), image, class_="pixels")
+
+
+def png(figure: Pixels) -> bytes:
+    """The pictures as a PNG file, an animated one for a film."""
+    frames = figure.pixels if figure.pixels.ndim == 4 else figure.pixels[None]
+    return film(frames, figure.milliseconds)
 
 
 def axes(plot: XYPlot) -> tuple[Axis, Axis]:

@@ -86,4 +86,22 @@ class ImagePlot:
     y_range: tuple[float, float]
 
 
-Figure = XYPlot | MatrixPlot | ImagePlot
+@dataclass(frozen=True)
+class Pixels:
+    """Pictures as they are: uint8, shape (height, width, channels) or, for a film, (frames, height, width, channels).
+
+    Channels are 1 (grey), 3 (RGB) or 4 (RGB and opacity); `words` says in words what is to be seen; `across` and `up`
+    what changes along the two directions, if anything; a frame lasts `milliseconds`.
+    """
+
+    key: str
+    title: str
+    note: str
+    words: str
+    pixels: NDArray[np.uint8]
+    across: str = ""
+    up: str = ""
+    milliseconds: int = 120
+
+
+Figure = XYPlot | MatrixPlot | ImagePlot | Pixels

@@ -157,18 +157,11 @@ def _value_column(file: CsvFile, context: Context, time: str | None) -> str:
     first = next(file.chunks(left, context), None) if left else None
     if first is None:
         raise LabError(f"{file.path} has no rows of values")
-    numeric = [name for name in left if _numeric(first, name)]
+    numeric = [name for name in left if first.looks_numeric(name)]
     if len(numeric) != 1:
         found = f"{len(numeric)} columns of numbers ({', '.join(numeric[:8])})" if numeric else "no column of numbers"
         raise LabError(f"{file.path} has {found}; name one with --column")
     return numeric[0]
-
-
-def _numeric(chunk: Chunk, name: str) -> bool:
-    try:
-        return bool(np.isfinite(chunk.numbers(name, missing=True)).any())
-    except LabError:
-        return False
 
 
 def _rate(file: CsvFile, time: str | None, context: Context) -> tuple[float, str, float, list[str]]:

@@ -16,6 +16,7 @@ from vivavoce.examine.verdict import examine
 from vivavoce.labs.figures import Figure, Line, XYPlot
 from vivavoce.labs.gradients_proof import foretold, growth_claims, remedies
 from vivavoce.labs.gradients_slow import warnings
+from vivavoce.labs.inputs import is_file
 from vivavoce.labs.lab import Context, Lab, LabError, Option, Result, Table
 from vivavoce.measure.growth import OVERFLOW
 from vivavoce.record.errors import StoreError
@@ -73,7 +74,7 @@ class Gradients(Lab):
     def apply(self, source: str, context: Context) -> Result:
         """The growth recorded in a run of the user's own, and what the examination says of it."""
         path = Path(source)
-        if not path.is_file():
+        if not is_file(source):
             raise LabError(f"{source}: no such file; a script or a recorded run is expected")
         if path.suffix == STORE_ENDING:
             return report(_opened(path), path.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -19,6 +20,7 @@ from vivavoce.settings import did_you_mean
 ROWS_PER_CHUNK = 65_536
 DELIMITERS = ",;\t|"
 LONGEST_LINE = 1_000_000  # bytes of the first line; longer ones are no table
+LARGEST = 1e150  # of a number: the square of a larger one overflows
 MOST_NAMES = 12  # columns that an error lists
 
 
@@ -29,6 +31,8 @@ class CsvFile:
         self.path = Path(path)
         self.size = _size(self.path)
         first = _first_line(self.path)
+        if "\0" in first:
+            raise LabError(f"{self.path} is no text file: its first line holds a zero byte")
         self.delimiter = max(DELIMITERS, key=first.count)
         self.header = [name.strip() for name in next(csv.reader([first], delimiter=self.delimiter), [])]
         if not any(self.header):
@@ -130,7 +134,15 @@ class Chunk:
             self._complain(name, values, missing)
         if not np.isfinite(values).all():
             self._complain(name, values, missing)
+        if (np.abs(values) > LARGEST).any():
+            row = int(np.flatnonzero(np.abs(values) > LARGEST)[0])
+            raise LabError(f"{self.path}, row {self.first + row}: {name} is {cells[row]}, beyond ± {LARGEST:g}")
         return values
+
+    def looks_numeric(self, name: str) -> bool:
+        """Whether most cells that are no gaps are numbers, finite or not: then a bad one among them is an error."""
+        cells = [cell for cell in self._columns[name] if not _is_gap(cell)]
+        return sum(not math.isnan(_number(cell)) for cell in cells) > len(cells) / 2
 
     def _complain(self, name: str, values: NDArray[np.float64], missing: bool) -> None:
         cells = self._columns[name]
@@ -152,6 +164,14 @@ def _number(cell: str) -> float:
         return float(cell)
     except ValueError:
         return float("nan")
+
+
+def is_file(source: str) -> bool:
+    """Whether there is such a file; False for what cannot be a name, such as a long formula."""
+    try:
+        return Path(source).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _size(path: Path) -> int:

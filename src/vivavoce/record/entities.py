@@ -71,7 +71,7 @@ class Module(Entity):
     class_name: str  # "Linear", "ReLU"; for functional ones "relu"
     functional: bool = False
     parameters: int = 0  # scalars owned directly
-    site: Site | None = None
+    site: Site | None = None  # where the class is defined, if it is the user's own; else where the module was made
     input_shape: tuple[int, ...] = ()  # of its first input in the first sampled step that called it
     output_shape: tuple[int, ...] = ()
     calls: int = 0  # in that step; 0 where it was not called
@@ -147,6 +147,7 @@ class Loss(Entity):
     target_dtype: str = ""
     prediction_op: str = ""  # last operation before the loss: "SoftmaxBackward0", "ReluBackward0" …
     models: tuple[int, ...] = ()  # models the loss's graph reaches (for "backward")
+    weights: tuple[float, ...] = ()  # of the classes, or of the positives (binary); (nan,) where they vary otherwise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +173,13 @@ class Node(Entity):
     loss: int | None = None  # the backward site this graph belongs to
     site: Site | None = None
     code: str = ""
+    shape: tuple[int, ...] = ()  # of what it made
+    given: tuple[
+        str, ...
+    ] = ()  # operations that made its inputs with gradients, through reshapes; "AccumulateGrad" of leaves
+    given_shapes: tuple[tuple[int, ...], ...] = ()
+    constants: int = 0  # inputs without a gradient, as far as the operation keeps a place for them
+    dim: int | None = None  # that a softmax works along
 
 
 @dataclass(frozen=True, kw_only=True)

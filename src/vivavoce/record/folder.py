@@ -108,6 +108,8 @@ def resolve_run(argument: str | None, folder: Path) -> Path:
     path = Path(argument).expanduser()
     if path.is_file():
         return path
+    if path.name != argument and path.is_dir():
+        raise MissingStoreError(f"{argument} is a folder, not a run; --dir names a folder of runs")
     if path.name != argument:
         raise MissingStoreError(f"there is no run at {argument}")
     return _by_name(argument.removesuffix(SUFFIX), folder)

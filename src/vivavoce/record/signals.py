@@ -212,12 +212,24 @@ SIGNALS: tuple[SignalSpec, ...] = (
     SignalSpec(
         "adversary",
         "model",
-        ("made_spread", "given_low", "given_high", "separation"),
+        (
+            "made_spread",
+            "given_low",
+            "given_high",
+            "separation",
+            "real_spread",
+            "distance",
+            "coverage",
+            "precision",
+            "confirmed",
+        ),
         "sampled steps",
         "",
-        "of a model that is called both with what another network made (its input carries a graph) and with data: mean "
-        "distance between examples made, lowest and highest such spread among the inputs without a graph, and the area under "
-        "the ROC curve (0.5 … 1) of its scores of two calls",
+        "of a model that is called both with what another network made (its input carries a graph, or is what a model put out "
+        "in this step) and with data: mean distance between examples made, lowest and highest such spread among the inputs "
+        "without a graph, the area under the ROC curve (0.5 … 1) of its scores of made and real, mean distance between "
+        "real examples, energy distance of made from real (0 equal … 1), shares of real neighbourhoods that hold a made example "
+        "and of made examples in real neighbourhoods, and 1 where a batch without a graph was recognised as made",
     ),
     SignalSpec(
         "rule",

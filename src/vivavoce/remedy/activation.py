@@ -15,6 +15,7 @@ from vivavoce.remedy.initialisation import weights_of_relu
 from vivavoce.remedy.live import after_optimizer
 from vivavoce.remedy.optimizers import models_of, optimizer_call, optimizer_of, place
 from vivavoce.remedy.remedy import Edit, Prescription, Remedy, RemedyError, Words
+from vivavoce.remedy.rewriting import is_compiled, rewrite
 from vivavoce.remedy.snippet import run_lines
 from vivavoce.remedy.source import Source
 
@@ -52,6 +53,9 @@ class OtherActivation(Remedy):
         source = Source.read(where["file"])
         if source is None:
             raise RemedyError(f"{where['file']} cannot be read")
+        if is_compiled(source):
+            rewrite(self, prescription)
+            return
         hidden, spared = _split(source, where["kinds"])
         activations.apply(source, [use for use in hidden if use.how != "class"], self.to, where["kinds"], spared)
         if self.gain:

@@ -16,7 +16,7 @@ from vivavoce.record.run import Run
 from vivavoce.remedy import live
 from vivavoce.remedy.changes import CannotEditError, Changes, open_source
 from vivavoce.remedy.initialisation import MATRICES
-from vivavoce.remedy.optimizer_number import OptimizerNumber
+from vivavoce.remedy.optimizer_number import Choice, OptimizerNumber
 from vivavoce.remedy.optimizers import optimizer_call, optimizer_of, parameters_argument, place, root_of, rounded
 from vivavoce.remedy.remedy import Edit, Prescription, Remedy, RemedyError, Words
 from vivavoce.remedy.snippet import Snippet
@@ -52,7 +52,7 @@ class Pace(OptimizerNumber):
     factors: ClassVar[tuple[float, ...]]
     of_discriminator: ClassVar[bool]
 
-    def values(self, run: Run, finding: Finding) -> Iterator[tuple[Optimizer, dict[str, Any], str]]:
+    def values(self, run: Run, finding: Finding) -> Iterator[Choice]:
         """The recorded rate times each factor."""
         optimizer = players(run)[1 if self.of_discriminator else 0]
         rate = learning_rate(optimizer) if optimizer else None
@@ -61,7 +61,7 @@ class Pace(OptimizerNumber):
         whom = "discriminator" if self.of_discriminator else "generator"
         for factor in self.factors:
             value = rounded(rate * factor)
-            yield optimizer, {"lr": value}, f"a learning rate of {value:g} for the {whom}"
+            yield [(optimizer, {"lr": value})], f"a learning rate of {value:g} for the {whom}"
 
 
 class SlowerDiscriminator(Pace):

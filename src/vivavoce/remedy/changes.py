@@ -9,7 +9,7 @@ import libcst as cst
 
 from vivavoce.remedy.constants import follow, uses
 from vivavoce.remedy.remedy import Edit
-from vivavoce.remedy.source import Source, argument, has_double_star
+from vivavoce.remedy.source import Source, argument, has_double_star, parsed
 
 
 class CannotEditError(Exception):
@@ -212,6 +212,6 @@ def open_source(sources: Mapping[Path, str], file: str | None) -> Source:
             raise CannotEditError(f"the source of {path.name} is not at hand")
         path, text = same[0], sources[same[0]]
     try:
-        return Source(path, text)
+        return parsed(path, text)
     except cst.ParserSyntaxError:
         raise CannotEditError(f"{path.name} cannot be parsed") from None

@@ -134,7 +134,7 @@ def _parameter(source: Source, function: cst.FunctionDef, param: cst.Param) -> c
     """What a function's parameter is: given by one call at most, else its default."""
     name = param.name.value
     given = []
-    for call, shift in _calls_of(source, function):
+    for call, shift in calls_of(source, function):
         names = [p.name.value for p in [*function.params.posonly_params, *function.params.params]]
         position = names.index(name) - shift if name in names else None
         arg = argument(call, name, position)
@@ -147,7 +147,7 @@ def _parameter(source: Source, function: cst.FunctionDef, param: cst.Param) -> c
     return given[0] if given else param.default
 
 
-def _calls_of(source: Source, function: cst.FunctionDef) -> list[tuple[cst.Call, int]]:
+def calls_of(source: Source, function: cst.FunctionDef) -> list[tuple[cst.Call, int]]:
     """Calls of a function in its file, and how many of its parameters a call does not name (`self`)."""
     owner = source.parent(source.parent(function) or function)
     name = function.name.value

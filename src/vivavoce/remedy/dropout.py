@@ -17,6 +17,7 @@ from vivavoce.remedy.changes import CannotEditError, Changes, open_source, writt
 from vivavoce.remedy.constants import follow
 from vivavoce.remedy.optimizers import optimizer_call, optimizers_of, place
 from vivavoce.remedy.remedy import Edit, Prescription, Remedy, RemedyError, Words
+from vivavoce.remedy.rewriting import is_compiled, rewrite
 from vivavoce.remedy.source import Source, argument
 
 RATES = (0.2, 0.5)  # Srivastava et al. 2014: 0.2 for inputs, 0.5 for hidden units
@@ -51,6 +52,9 @@ class Dropout(Remedy):
         source = Source.read(prescription.where["file"])
         if source is None:
             raise RemedyError(f"{prescription.where['file']} cannot be read")
+        if is_compiled(source):
+            rewrite(self, prescription)
+            return
         uses, rate = hidden(source), prescription.numbers["p"]
         file = str(source.path)
         modules = live.Places(file, [source.end_place(use.node) for use in uses if use.how == "module"])

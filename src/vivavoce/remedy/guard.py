@@ -10,17 +10,17 @@ import libcst as cst
 
 from vivavoce.examine.finding import Finding
 from vivavoce.record.run import Run
-from vivavoce.remedy.changes import CannotEditError, Changes, open_source
+from vivavoce.remedy.changes import CannotEditError, Changes, open_source, written
 from vivavoce.remedy.remedy import Edit, Prescription, Remedy, Words
 from vivavoce.remedy.rewriting import rewrite
 from vivavoce.remedy.source import Source, method_of
 
-SMALL = "1e-8"
+SMALL = (1e-8, 1e-3)  # what keeps operands away from zero: hardly felt, and felt
 INNER = {  # operation: what is done to its operand
-    "log": f".clamp_min({SMALL})", "log2": f".clamp_min({SMALL})", "log10": f".clamp_min({SMALL})",
-    "sqrt": f".clamp_min({SMALL})", "rsqrt": f".clamp_min({SMALL})", "pow": f".clamp_min({SMALL})",
+    "log": ".clamp_min({small})", "log2": ".clamp_min({small})", "log10": ".clamp_min({small})",
+    "sqrt": ".clamp_min({small})", "rsqrt": ".clamp_min({small})", "pow": ".clamp_min({small})",
     "exp": ".clamp_max(80.0)", "acos": ".clamp(-1 + 1e-6, 1 - 1e-6)", "asin": ".clamp(-1 + 1e-6, 1 - 1e-6)",
-    "reciprocal": f".clamp_min({SMALL})",
+    "reciprocal": ".clamp_min({small})",
 }  # fmt: skip
 NORMS = ("norm", "vector_norm", "std")
 
@@ -43,8 +43,9 @@ class GuardOperation(Remedy):
         source = Source.read(file) if file else None
         if source is not None and any(singular(source, each) for each in lines):
             where: dict[str, Any] = {"file": file, "line": lines[0], "lines": sorted(set(lines))}
-            title = f"a small number to guard the operation at line {lines[0]}"
-            yield Prescription(self.name, finding.slug, title, {}, where)
+            for small in SMALL:
+                title = f"{small:g} to guard the operation at line {lines[0]}"
+                yield Prescription(self.name, finding.slug, title, {"small": small}, where)
 
     def apply(self, prescription: Prescription) -> None:
         """Let Python read the script with the guard: `/` and `**` are no functions that could be wrapped at a line."""
@@ -55,13 +56,13 @@ class GuardOperation(Remedy):
         where = prescription.where
         try:
             changes = Changes(source := open_source(sources, where.get("file")))
-            done: list[tuple[int, int]] = []
+            small = written(prescription.numbers["small"])
             for line in where["lines"]:
-                for node in singular(source, line):
-                    span = source.span(node)
-                    if not any(a <= span[0] and span[1] <= b for a, b in done):
-                        done.append(span)
-                        _guard(changes, source, node)
+                nodes = singular(source, line)
+                logged = {source.code(operand) for node in nodes if (operand := _operand(source, node)) is not None}
+                for node in nodes:
+                    if not _is_guarded_around(source, node, nodes):
+                        _guard(changes, source, node, small, logged)
             return changes.edit()
         except CannotEditError as error:
             return Words("guard the operation with a small number", str(error), where.get("file"), where.get("line"))
@@ -76,7 +77,7 @@ def singular(source: Source, line: int) -> list[cst.BaseExpression]:
     """Operations on a line that have no value or slope somewhere, outermost first."""
     found: list[cst.BaseExpression] = []
     for call in source.all(cst.Call):
-        name = method_of(call) or source.code(call.func)
+        name = _name(source, call)
         if source.line(call) <= line <= source.last_line(call) and name in (*INNER, *NORMS) and _is_small(source, call):
             found.append(call)
     for node in source.all(cst.BinaryOperation):
@@ -90,31 +91,53 @@ def _is_small(source: Source, call: cst.Call) -> bool:
     return source.last_line(call) - source.line(call) < 3
 
 
-def _guard(changes: Changes, source: Source, node: cst.BaseExpression) -> None:
+def _operand(source: Source, node: cst.BaseExpression) -> cst.BaseExpression | None:
+    """What a function or method is applied to; None for divisions and norms."""
+    if not isinstance(node, cst.Call) or _name(source, node) in NORMS:
+        return None
+    if any(name.startswith("torch.") for name in source.names(node.func)):
+        return node.args[0].value if node.args else None
+    return node.func.value if isinstance(node.func, cst.Attribute) else None
+
+
+def _name(source: Source, call: cst.Call) -> str:
+    return method_of(call) or source.code(call.func)
+
+
+def _is_guarded_around(source: Source, node: cst.BaseExpression, nodes: list[cst.BaseExpression]) -> bool:
+    """A norm that is a denominator: the guard of the division is enough."""
+    above = source.parent(node)
+    return (
+        isinstance(node, cst.Call) and isinstance(above, cst.BinaryOperation) and above in nodes and above.right is node
+    )
+
+
+def _guard(changes: Changes, source: Source, node: cst.BaseExpression, small: str, logged: set[str]) -> None:
     if isinstance(node, cst.BinaryOperation):
-        changes.insert(_end(source, node.right), f" + {SMALL})")
+        if source.code(node.right) in logged:  # as in the logarithm beside it
+            _append(changes, source, node.right, f".clamp_min({small})")
+            return
+        changes.insert(_end(source, node.right), f" + {small})")
         changes.insert(_start(source, node.right), "(")
         return
+    operand = _operand(source, node)
     assert isinstance(node, cst.Call)
-    name = method_of(node) or source.code(node.func)
-    if name in NORMS:
-        changes.insert(source.span(node)[1], f" + {SMALL})")
+    if _name(source, node) in NORMS:
+        changes.insert(source.span(node)[1], f" + {small})")
         changes.insert(source.span(node)[0], "(")
         return
-    is_function = bool(source.names(node.func)) and any(n.startswith("torch.") for n in source.names(node.func))
-    if is_function and node.args:
-        operand = node.args[0].value
-    elif isinstance(node.func, cst.Attribute):
-        operand = node.func.value
-    else:
+    if operand is None:
         raise CannotEditError("the operand cannot be told")
     for inner in [operand, *source.all(cst.BinaryOperation, operand)]:
         if isinstance(inner, cst.BinaryOperation) and isinstance(inner.right, cst.Float):
             raise CannotEditError("the operation is guarded already")
-    plain = isinstance(operand, (cst.Name, cst.Attribute, cst.Call, cst.Subscript))
+    _append(changes, source, operand, INNER[_name(source, node)].format(small=small))
+
+
+def _append(changes: Changes, source: Source, operand: cst.BaseExpression, method: str) -> None:
+    plain = isinstance(operand, (cst.Name, cst.Attribute, cst.Call, cst.Subscript)) and not operand.lpar
     code = source.code(operand)
-    in_parentheses = bool(getattr(operand, "lpar", ()))
-    changes.replace(operand, f"{code}{INNER[name]}" if plain and not in_parentheses else f"({code}){INNER[name]}")
+    changes.replace(operand, f"{code}{method}" if plain else f"({code}){method}")
 
 
 def _start(source: Source, node: cst.BaseExpression) -> int:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import libcst as cst
 
 from vivavoce.examine.finding import Finding
 from vivavoce.record.run import Run
-from vivavoce.remedy import loaders
+from vivavoce.remedy import live, loaders
 from vivavoce.remedy.changes import CannotEditError, Changes, open_source
+from vivavoce.remedy.match_shapes import loss_calls
 from vivavoce.remedy.optimizers import optimizers_of, place
 from vivavoce.remedy.remedy import Edit, Prescription, Remedy, RemedyError, Words
 from vivavoce.remedy.snippet import Snippet, run_lines
-from vivavoce.remedy.source import Source
+from vivavoce.remedy.source import Source, argument
 
 
 class NormaliseInput(Snippet):
@@ -59,15 +61,54 @@ class CleanInput(Snippet):
     rank = 1
 
     def prescribe(self, run: Run, finding: Finding) -> Iterator[Prescription]:
-        """For the model of the finding's optimizer."""
+        """For the model of the finding's optimizer; then with the targets of its losses as well."""
         for optimizer in optimizers_of(run, finding)[:1]:
             where = place(optimizer.site, optimizer=optimizer.class_name)
             yield Prescription(self.name, finding.slug, "zeros for NaN and infinite inputs", {}, where)
+            losses = [
+                ls for ls in run.losses.values() if ls.source == "function" and ls.target_dtype.startswith("float")
+            ]
+            lines = sorted({ls.site.line for ls in losses if ls.site is not None and ls.site.file == where["file"]})
+            if lines:
+                targets = {"file": where["file"], "line": lines[0], "lines": lines}
+                targets["functions"] = sorted({loss.function for loss in losses})
+                title = "zeros for NaN and infinite inputs and targets"
+                yield Prescription(self.name, finding.slug, title, {}, {**where, "targets": targets})
+
+    def apply(self, prescription: Prescription) -> None:
+        """Hook the model, and clean the targets on their way into the loss."""
+        super().apply(prescription)
+        targets = prescription.where.get("targets")
+        source = Source.read(prescription.where["file"]) if targets else None
+        if targets and source is not None:
+            places = live.Places(str(source.path), [source.end_place(call) for call in loss_calls(source, targets)])
+            _clean_targets(places, targets["functions"])
+
+    def write_more(self, changes: Changes, prescription: Prescription) -> None:
+        """`torch.nan_to_num` around the targets."""
+        for call in (
+            loss_calls(changes.source, prescription.where["targets"]) if "targets" in prescription.where else ()
+        ):
+            target = argument(call, "target", 1)
+            if target is None:
+                raise CannotEditError("which argument is the target cannot be told")
+            code = changes.source.code(target.value)
+            changes.replace(target.value, f"torch.nan_to_num({code}, posinf=0.0, neginf=0.0)")
 
     def lines(self, prescription: Prescription, models: list[str], optimizer: str) -> list[str]:
         """A hook a model."""
         clean = "(torch.nan_to_num(inputs[0], posinf=0.0, neginf=0.0), *inputs[1:])"
         return [f"{model}.register_forward_pre_hook(lambda module, inputs: {clean})" for model in models]
+
+
+def _clean_targets(places: live.Places, functions: list[str]) -> None:
+    import torch
+
+    def cleaned(original: Callable[..., Any], prediction: Any, target: Any, *args: Any, **kwargs: Any) -> Any:
+        return original(prediction, torch.nan_to_num(target, posinf=0.0, neginf=0.0), *args, **kwargs)
+
+    for function in functions:
+        live.on_function([torch.nn.functional], function, places.hold, cleaned)
 
 
 class CleanData(Remedy):

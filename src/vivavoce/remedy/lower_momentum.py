@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from vivavoce.examine.finding import Finding
-from vivavoce.record.entities import Optimizer
 from vivavoce.record.run import Run
-from vivavoce.remedy.optimizer_number import OptimizerNumber
+from vivavoce.remedy.optimizer_number import Choice, OptimizerNumber
 from vivavoce.remedy.optimizers import momentum_of, optimizers_of
 
 USUAL = 0.9
@@ -22,8 +20,8 @@ class LowerMomentum(OptimizerNumber):
     treats = ("exploding-gradients", "gradient-spikes", "learning-rate-too-high", "oscillating-loss")
     rank = 10
 
-    def values(self, run: Run, finding: Finding) -> Iterator[tuple[Optimizer, dict[str, Any], str]]:
+    def values(self, run: Run, finding: Finding) -> Iterator[Choice]:
         """Where there is more than that of it."""
         for optimizer in optimizers_of(run, finding):
             if momentum_of(optimizer) > MUCH:
-                yield optimizer, {"momentum": USUAL}, f"lower the momentum of {optimizer.class_name} to {USUAL:g}"
+                yield [(optimizer, {"momentum": USUAL})], f"lower the momentum of {optimizer.class_name} to {USUAL:g}"

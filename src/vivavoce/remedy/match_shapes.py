@@ -14,6 +14,7 @@ from vivavoce.record.run import Run
 from vivavoce.remedy import live
 from vivavoce.remedy.changes import CannotEditError, Changes, open_source
 from vivavoce.remedy.remedy import Edit, Prescription, Remedy, RemedyError, Words
+from vivavoce.remedy.rewriting import is_compiled, rewrite
 from vivavoce.remedy.source import Source, argument
 
 PREDICTION, TARGET = ("input", 0), ("target", 1)  # arguments of every loss function
@@ -48,6 +49,9 @@ class MatchShapes(Remedy):
         source = Source.read(str(where.get("file", "")))
         if source is None:
             raise RemedyError(f"the source at {where.get('file')} cannot be read")
+        if is_compiled(source):
+            rewrite(self, prescription)
+            return
         try:
             places = live.Places(where["file"], [source.end_place(call) for call in loss_calls(source, where)])
         except CannotEditError as error:

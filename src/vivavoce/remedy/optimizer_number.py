@@ -3,56 +3,92 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Any, ClassVar
+from typing import Any
 
 from vivavoce.examine.finding import Finding
 from vivavoce.record.entities import Optimizer
 from vivavoce.record.run import Run
-from vivavoce.remedy import live
+from vivavoce.remedy import by_hand, live
 from vivavoce.remedy.changes import CannotEditError, Changes, open_source, written
-from vivavoce.remedy.optimizers import optimizer_call, place
+from vivavoce.remedy.optimizers import better_rates, optimizer_call, place
 from vivavoce.remedy.remedy import Edit, Prescription, Remedy, Words
+from vivavoce.remedy.rewriting import rewrite
 
 POSITIONS = {"lr": 1, "momentum": 2}  # among the arguments of every optimizer that has them
 
 
-class OptimizerNumber(Remedy):
-    """Sets the arguments in `prescription.numbers` (by their names in PyTorch) of the optimizer at a line."""
+Choice = tuple[list[tuple[Optimizer, dict[str, Any]]], str]  # optimizers with their numbers, and the trial's title
 
-    keyword: ClassVar[str] = "lr"
+
+class OptimizerNumber(Remedy):
+    """Sets arguments, by their names in PyTorch, of the optimizer at a line; of several at once where they go together."""
+
     late = True
 
     @abstractmethod
-    def values(self, run: Run, finding: Finding) -> Iterator[tuple[Optimizer, dict[str, Any], str]]:
-        """Optimizers, the numbers to try, and the title of each trial."""
+    def values(self, run: Run, finding: Finding) -> Iterator[Choice]:
+        """What to try: optimizers with their numbers, and the title of each trial."""
 
     def prescribe(self, run: Run, finding: Finding) -> Iterator[Prescription]:
         """One prescription a value."""
-        for optimizer, numbers, title in self.values(run, finding):
-            where = place(optimizer.site, optimizer=optimizer.class_name)
-            yield Prescription(self.name, finding.slug, title, numbers, where)
+        for chosen, title in self.values(run, finding):
+            (first, numbers), *others = chosen
+            where = place(first.site, optimizer=first.class_name)
+            also = [place(o.site, optimizer=o.class_name, numbers=values) for o, values in others]
+            yield Prescription(self.name, finding.slug, title, numbers, {**where, **({"also": also} if also else {})})
 
     def apply(self, prescription: Prescription) -> None:
         """Change the defaults that the optimizer's class hands to its base."""
-
-        def change(optimizer: Any, params: list[Any], defaults: dict[str, Any], frame: FrameType) -> None:
-            defaults.update({key: value for key, value in prescription.numbers.items() if key in defaults})
-
-        live.on_optimizer(prescription.where, change)
+        if prescription.where.get("by_hand"):
+            rewrite(self, prescription)
+            return
+        for where, numbers in _places(prescription):
+            live.on_optimizer(where, _setting(numbers))
 
     def edit(self, prescription: Prescription, sources: Mapping[Path, str]) -> Edit | Words:
         """Change the number where it is written, or the argument."""
         where = prescription.where
-        numbers = ", ".join(f"{key}={written(value)}" for key, value in prescription.numbers.items())
         try:
             changes = Changes(source := open_source(sources, where.get("file")))
-            call = optimizer_call(source, where["line"], where.get("optimizer", ""))
-            for keyword, value in prescription.numbers.items():
-                changes.set_number(call, keyword, value, POSITIONS.get(keyword))
+            if where.get("by_hand"):
+                by_hand.set_rate(changes, prescription.numbers["lr"])
+                return changes.edit()
+            for each, numbers in _places(prescription):
+                if Path(each["file"]).name != source.path.name:
+                    raise CannotEditError("the optimizers are made in different files")
+                call = optimizer_call(source, each["line"], each.get("optimizer", ""))
+                for keyword, value in numbers.items():
+                    changes.set_number(call, keyword, value, POSITIONS.get(keyword))
             return changes.edit()
         except CannotEditError as error:
-            text = f"give the optimizer {numbers}"
+            text = "; ".join(
+                f"give the {each.get('optimizer') or 'optimizer'} of line {each.get('line')} "
+                + ", ".join(f"{key}={written(value)}" for key, value in numbers.items())
+                for each, numbers in _places(prescription)
+            )
             return Words(text, str(error), where.get("file"), where.get("line"))
+
+
+def rates_by_hand(remedy: Remedy, run: Run, finding: Finding, higher: bool) -> Iterator[Prescription]:
+    """Rates for a script that moves its weights by hand."""
+    optimizer = by_hand.optimizer_by_hand(run)
+    for where, rate in by_hand.where_of(run) if optimizer is not None else ():
+        assert optimizer is not None
+        for value in better_rates(run, optimizer, higher, rate):
+            title = f"a learning rate of {value:g} in place of {rate:g}"
+            yield Prescription(remedy.name, finding.slug, title, {"lr": value}, where)
+
+
+def _places(prescription: Prescription) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    where = prescription.where
+    return [(where, prescription.numbers), *((each, each["numbers"]) for each in where.get("also", ()))]
+
+
+def _setting(numbers: Mapping[str, Any]) -> Callable[[Any, list[Any], dict[str, Any], FrameType], None]:
+    def change(optimizer: Any, params: list[Any], defaults: dict[str, Any], frame: FrameType) -> None:
+        defaults.update({key: value for key, value in numbers.items() if key in defaults})
+
+    return change

@@ -17,8 +17,13 @@ from vivavoce.record.run import Run
 from vivavoce.remedy.changes import CannotEditError
 from vivavoce.remedy.source import Source, argument, method_of
 
-ADAPTIVE_TARGETS = (1e-2, 3e-2, 3e-3)  # ‖Δw‖/‖w‖ of the first step; Adam at 1e-3 on small networks: 0.005 … 0.03
-PLAIN_TARGETS = (2e-2, 2e-1, 2e-3)  # the same for gradient steps, which shrink with the gradient: measured 0.01 … 0.5
+ADAPTIVE_TARGETS = (1e-2, 3e-2, 1e-1, 3e-3)  # ‖Δw‖/‖w‖ of the first step; Adam at 1e-3 on small networks: 0.005 … 0.03
+PLAIN_TARGETS = (
+    3e-2,
+    1.5e-1,
+    6e-1,
+    6e-3,
+)  # the same for gradient steps, which shrink with the gradient: measured 0.01 … 0.5
 CLEARLY = 0.7  # a rate must differ by this factor to be worth a trial
 LITTLE = 3.0  # factor where the steps have a usual size already
 DECADES = (0.1, 0.01, 0.001)  # factors where the size of the first step is not known
@@ -79,9 +84,12 @@ def step_size(run: Run, optimizer: Optimizer) -> float:
     return float(np.median(typical)) if len(typical) else math.nan
 
 
-def better_rates(run: Run, optimizer: Optimizer, higher: bool) -> list[float]:
-    """Learning rates, the likeliest first, at which a step changes the weights by a usual share."""
-    rate, size = learning_rate(optimizer), step_size(run, optimizer)
+def better_rates(run: Run, optimizer: Optimizer, higher: bool, rate: float | None = None) -> list[float]:
+    """Learning rates, the likeliest first, at which a step changes the weights by a usual share.
+
+    `rate` is the learning rate where the run has not recorded it.
+    """
+    rate, size = rate or learning_rate(optimizer), step_size(run, optimizer)
     if not rate or not math.isfinite(rate):
         return []
     if not (math.isfinite(size) and size > 0):
@@ -148,13 +156,34 @@ def parameters_argument(call: cst.Call) -> cst.BaseExpression:
 
 def models_in(source: Source, expression: cst.BaseExpression) -> list[str]:
     """The models whose parameters an expression collects: `model` in `[*model.body.parameters(), model.head.bias]`."""
+    if isinstance(expression, cst.Name):
+        expression = _assigned_once(source, expression) or expression
     owners = [
         call.func.value
         for call in source.all(cst.Call, expression)
         if isinstance(call.func, cst.Attribute) and call.func.attr.value in COLLECTORS
     ]
     owners = owners or [n.value for n in source.all(cst.Attribute, expression) if n.attr.value in ("weight", "bias")]
-    return list(dict.fromkeys(name for owner in owners if (name := root_of(source, owner))))
+    names = [name for owner in owners if (name := root_of(source, owner))]
+    return list(dict.fromkeys(names or _handed_over(source, expression)))
+
+
+def _assigned_once(source: Source, name: cst.Name) -> cst.BaseExpression | None:
+    """What a variable of the same function is, where it is assigned once."""
+    values = [
+        assign.value
+        for assign in source.all(cst.Assign)
+        if source.code(assign.targets[0].target) == name.value and source.function(assign) is source.function(name)
+    ]
+    return values[0] if len(values) == 1 else None
+
+
+def _handed_over(source: Source, expression: cst.BaseExpression) -> list[str]:
+    """Models that a function of the script's collects parameters from: `groups(model, 0.1)`, where `model(x)` is called."""
+    if not isinstance(expression, cst.Call):
+        return []
+    called = {source.code(call.func) for call in source.all(cst.Call)}
+    return [code for arg in expression.args if (code := source.code(arg.value)) in called and not arg.star][:1]
 
 
 def root_of(source: Source, expression: cst.BaseExpression) -> str:

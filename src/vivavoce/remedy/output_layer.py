@@ -15,6 +15,7 @@ from vivavoce.remedy import activations
 from vivavoce.remedy.activations import Use
 from vivavoce.remedy.changes import CannotEditError, Changes, open_source
 from vivavoce.remedy.remedy import Edit, Prescription, Remedy, RemedyError, Words
+from vivavoce.remedy.rewriting import is_compiled, rewrite
 from vivavoce.remedy.source import Source
 
 KINDS = {
@@ -47,6 +48,9 @@ class OutputLayer(Remedy):
         source = Source.read(str(prescription.where.get("file", "")))
         if source is None:
             raise RemedyError(f"the source at {prescription.where.get('file')} cannot be read")
+        if is_compiled(source):
+            rewrite(self, prescription)
+            return
         try:
             uses = last_uses(source, prescription.where)
         except CannotEditError as error:

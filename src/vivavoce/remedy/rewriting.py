@@ -10,9 +10,11 @@ from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
 
+import libcst as cst
+
 from vivavoce.remedy import live
 from vivavoce.remedy.remedy import Edit, Prescription, Remedy, RemedyError
-from vivavoce.remedy.source import Source
+from vivavoce.remedy.source import Source, method_of
 
 
 def rewrite(remedy: Remedy, prescription: Prescription) -> None:
@@ -28,30 +30,49 @@ def rewrite(remedy: Remedy, prescription: Prescription) -> None:
     if not isinstance(result, Edit):
         raise RemedyError(f"{result.text}: {result.because}")
     for path, text in result.files.items():
-        _stand_in(str(path), text)
+        _stand_in(str(path), source.text, text)
 
 
-def _stand_in(path: str, text: str) -> None:
-    data = text.encode()
+def is_compiled(source: Source) -> bool:
+    """Whether a script compiles its network: a compiler does not see which line calls a wrapped function."""
+    return any(method_of(call) == "compile" or source.is_torch(call.func, "compile") for call in source.all(cst.Call))
+
+
+def _stand_in(path: str, before: str, after: str) -> None:
+    """Let Python read `after` for the file of this path, or for a copy of it in another folder."""
+    original, data = before.encode(), after.encode()
 
     def is_it(name: Any) -> bool:
-        return isinstance(name, (str, os.PathLike)) and os.path.abspath(name) == os.path.abspath(path)
+        if not isinstance(name, (str, os.PathLike)) or os.path.basename(name) != os.path.basename(path):
+            return False
+        try:
+            return Path(name).read_bytes() == original
+        except OSError:
+            return False
 
-    def open_code(original: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda name: io.BytesIO(data) if is_it(name) else original(name)
+    def open_code(opener: Callable[..., Any]) -> Callable[..., Any]:
+        def open_it(name: Any) -> Any:
+            if not is_it(name):
+                return opener(name)
+            _show_lines(name, after)
+            return io.BytesIO(data)
 
-    def get_code(original: Callable[..., Any]) -> Callable[..., Any]:
+        return open_it
+
+    def get_code(getter: Callable[..., Any]) -> Callable[..., Any]:
         def get(loader: Any, name: str) -> Any:
             file = loader.get_filename(name)
-            return loader.source_to_code(data, file) if is_it(file) else original(loader, name)
+            if not is_it(file):
+                return getter(loader, name)
+            _show_lines(file, after)
+            return loader.source_to_code(data, file)
 
         return get
 
     live.wrap(io, "open_code", open_code)
     live.wrap(SourceFileLoader, "get_code", get_code)
-    linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
 
 
-def file_of(prescription: Prescription) -> Path:
-    """The file that a prescription concerns."""
-    return Path(str(prescription.where["file"]))
+def _show_lines(path: Any, text: str) -> None:
+    """Let tracebacks show the lines that run."""
+    linecache.cache[str(path)] = (len(text), None, text.splitlines(keepends=True), str(path))

@@ -34,6 +34,9 @@ class Snippet(Remedy):
         They may use the name `torch`, and no other that the script does not have.
         """
 
+    def write_more(self, changes: Changes, prescription: Prescription) -> None:
+        """Write what a remedy needs at other places. Raises CannotEditError where it cannot."""
+
     def apply(self, prescription: Prescription) -> None:
         """Execute the lines when the optimizer is made."""
         where = prescription.where
@@ -63,6 +66,7 @@ class Snippet(Remedy):
             else:
                 changes.before(statement, lines)
             changes.need("torch", "import torch")
+            self.write_more(changes, prescription)
             return changes.edit()
         except CannotEditError as error:
             beside = "behind" if self.behind else "before"

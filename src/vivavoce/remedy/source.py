@@ -5,8 +5,10 @@ Edits are replacements of stretches of the text, so that everything else stays b
 
 from __future__ import annotations
 
+import functools
+import os
 import tokenize
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +17,23 @@ import libcst as cst
 from libcst.metadata import MetadataWrapper, ParentNodeProvider, PositionProvider, QualifiedNameProvider
 
 N = TypeVar("N", bound=cst.CSTNode)
+
+
+KEPT = 16  # parsed files
+_copies: dict[str, str] = {}
+
+
+def look_in(places: Mapping[str, str]) -> None:
+    """Read the files of the user's folders (keys) from their copies (values) in this process: a trial's own sources."""
+    _copies.update(places)
+
+
+def _lies_at(path: str | Path) -> Path:
+    name = str(path)
+    for folder, copy in _copies.items():
+        if name.startswith(folder.rstrip(os.sep) + os.sep):
+            return Path(copy + name[len(folder.rstrip(os.sep)) :])
+    return Path(name)
 
 
 class Source:
@@ -33,13 +52,13 @@ class Source:
         self._parents = self._wrapper.resolve(ParentNodeProvider)
         self._shift = len(text) - len(text.removeprefix("\ufeff"))
 
-    @classmethod
-    def read(cls, path: str | Path) -> Source | None:
+    @staticmethod
+    def read(path: str | Path) -> Source | None:
         """The file as it is on disk; None where it cannot be read or parsed."""
         try:
-            with tokenize.open(path) as file:
+            with tokenize.open(_lies_at(path)) as file:
                 encoding = file.encoding
-            return cls(Path(path), Path(path).read_bytes().decode(encoding))
+            return parsed(Path(path), _lies_at(path).read_bytes().decode(encoding))
         except (OSError, SyntaxError, UnicodeDecodeError, cst.ParserSyntaxError):
             return None
 
@@ -179,6 +198,12 @@ class Source:
                 if isinstance(small, (cst.Import, cst.ImportFrom)) and name in _bound(small):
                     return True
         return False
+
+
+@functools.lru_cache(maxsize=KEPT)
+def parsed(path: Path, text: str) -> Source:
+    """A file's `Source`; the last ones are kept, as every remedy asks for the same few. Raises what `Source` raises."""
+    return Source(path, text)
 
 
 def _bound(statement: cst.Import | cst.ImportFrom) -> set[str]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from vivavoce.examine.finding import Finding
-from vivavoce.record.entities import Optimizer
 from vivavoce.record.run import Run
-from vivavoce.remedy.optimizer_number import OptimizerNumber
+from vivavoce.remedy.optimizer_number import Choice, OptimizerNumber
 from vivavoce.remedy.optimizers import optimizers_of, rounded
 
 VALUES = (1e-2, 1e-3)  # in use: 1e-5 … 1e-2 with SGD and Adam
@@ -22,10 +20,10 @@ class WeightDecay(OptimizerNumber):
     treats = ("exploding-gradients", "gradient-spikes", "overfitting", "stopped-too-late")
     rank = 80
 
-    def values(self, run: Run, finding: Finding) -> Iterator[tuple[Optimizer, dict[str, Any], str]]:
+    def values(self, run: Run, finding: Finding) -> Iterator[Choice]:
         """Two strengths, for optimizers that know weight decay."""
         for optimizer in optimizers_of(run, finding)[:1]:
             known = [group["weight_decay"] for group in optimizer.groups if "weight_decay" in group]
             for value in DECOUPLED if optimizer.class_name == "AdamW" else VALUES:
                 if known and value > max(float(k) for k in known):
-                    yield optimizer, {"weight_decay": rounded(value)}, f"a weight decay of {value:g} (L2)"
+                    yield [(optimizer, {"weight_decay": rounded(value)})], f"a weight decay of {value:g} (L2)"

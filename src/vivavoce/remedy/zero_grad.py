@@ -12,10 +12,11 @@ import libcst as cst
 from vivavoce.examine.finding import Finding
 from vivavoce.record.entities import Optimizer
 from vivavoce.record.run import Run
-from vivavoce.remedy import live, steps
+from vivavoce.remedy import by_hand, live, steps
 from vivavoce.remedy.changes import CannotEditError, Changes, open_source
 from vivavoce.remedy.optimizers import optimizer_of, place
 from vivavoce.remedy.remedy import Edit, Prescription, Remedy, RemedyError, Words
+from vivavoce.remedy.rewriting import rewrite
 from vivavoce.remedy.source import Source
 
 
@@ -28,6 +29,11 @@ class ZeroGrad(Remedy):
 
     def prescribe(self, run: Run, finding: Finding) -> Iterator[Prescription]:
         """The optimizers whose gradients pile up; all of them at once where there are several."""
+        found = by_hand.place_of_update(run) if by_hand.optimizer_by_hand(run) is not None else None
+        if found is not None:
+            where = {"file": str(found[0].path), "line": found[0].line(found[1]), "by_hand": True}
+            yield Prescription(self.name, finding.slug, "forget each gradient behind its use", {}, where)
+            return
         optimizers = [o for o in run.optimizers.values() if o.step_site is not None and _piles_up(run, o)]
         main = optimizer_of(run, finding)
         first = [o for o in optimizers if main is not None and o.id == main.id] or optimizers[:1]
@@ -40,6 +46,9 @@ class ZeroGrad(Remedy):
 
     def apply(self, prescription: Prescription) -> None:
         """Clear them at the same places."""
+        if prescription.where.get("by_hand"):
+            rewrite(self, prescription)
+            return
         for where in [prescription.where, *prescription.where.get("also", ())]:
             self._apply(where)
 
@@ -70,6 +79,9 @@ class ZeroGrad(Remedy):
         where = prescription.where
         try:
             changes = Changes(source := open_source(sources, where.get("file")))
+            if where.get("by_hand"):
+                by_hand.clear(changes)
+                return changes.edit()
             for each in [where, *where.get("also", ())]:
                 _write(changes, source, each)
             return changes.edit()

@@ -11,6 +11,8 @@ GAVE_UP = "gave-up"
 def course(guard: GuardData) -> str:
     """What became of the guard, in a line."""
     number = sum(act["act"] != GAVE_UP for act in guard["acts"])
+    if not number and guard["gave_up"]:
+        return f"it did not act: {words.plain(guard['gave_up'])}"
     if not number:
         said = "it never had to act"
     else:

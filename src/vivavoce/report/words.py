@@ -253,6 +253,8 @@ def tally(report: Report) -> str:
         parts.append(f"overhead {cost(run)}")
     if run["stopped"]:
         parts.append(f"stopped early because of {plain(run['stopped'])}")
+    elif run["exit_code"]:
+        parts.append(f"ended with exit code {run['exit_code']}")
     if report["path"]:
         parts.append(f"recorded in {short_path(report['path'])}")
     return ", ".join(parts)

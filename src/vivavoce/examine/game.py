@@ -1,0 +1,125 @@
+"""The game between two networks, as the recorded signals have it: who plays, how alike made and real are, who is ahead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vivavoce.examine.progress import Progress
+from vivavoce.examine.reading import critics, held, stepped_optimizers
+from vivavoce.measure.robust import Floats, median
+from vivavoce.record.entities import Model, Optimizer
+from vivavoce.record.run import Run
+from vivavoce.record.tracks import Track
+
+RIVALS = 2  # optimizers that take turns: of more, one may have another aim (adversarial autoencoders)
+FEWEST_SAMPLES = 6  # sampled steps
+
+
+@dataclass(frozen=True)
+class Game:
+    """Medians over the later half of the run, or of its latest phase.
+
+    `diversity`: spread of what is made over that of the data; `growth` of it, last over second quarter. `separation`: how well
+    the scores tell the two apart. `distance` of what is made from the data (0 equal … 1), and what is `left` of it, last over
+    second quarter. `coverage` and `precision`: shares of the data's neighbourhoods that hold something made, and of what
+    is made that lies in them; `gain` of the coverage, last over second quarter. NaN where a number was not recorded.
+    """
+
+    critic: Model
+    generator: Model | None
+    diversity: float
+    growth: float
+    separation: float
+    distance: float
+    left: float
+    coverage: float
+    precision: float
+    gain: float
+    samples: int
+
+    def numbers(self) -> dict[str, float]:
+        """The numbers by name."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, float)}
+
+
+def game_of(run: Run) -> Game | None:
+    """The game between two networks with optimizers of their own; None where there is none, or too little was seen."""
+    progress = Progress.of(run)
+    known = critics(run)
+    tracks = [t for t in run.tracks("adversary") if t.owner and t.owner[1] in known]
+    track = max(tracks, key=_seen, default=None)
+    if (
+        track is None
+        or _seen(track) < FEWEST_SAMPLES
+        or progress is None
+        or progress.players < 2
+        or len(stepped_optimizers(run)) > RIVALS
+    ):
+        return None
+    critic = run.models[track.owner[1] if track.owner else 0]
+    rows = track.mean[np.isfinite(track.column("made_spread").mean)]
+    columns = dict(zip(track.columns, rows.T, strict=True))
+    made = columns["made_spread"]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = made / _real_spread(columns, made)
+    missing = np.full(len(rows), np.nan)
+    distance = columns.get("distance", missing)
+    return Game(
+        critic,
+        _generator(run, critic),
+        _late(ratio),
+        _change(ratio),
+        _late(columns["separation"]),
+        _late(distance),
+        _change(distance),
+        _late(columns.get("coverage", missing)),
+        _late(columns.get("precision", missing)),
+        _change(columns.get("coverage", missing)),
+        len(rows),
+    )
+
+
+def _seen(track: Track) -> int:
+    return len(track.column("made_spread").finite)
+
+
+def _real_spread(columns: dict[str | int, Floats], made: Floats) -> Floats:
+    """The spread of the data; of older stores the given batch least like what is made."""
+    if "real_spread" in columns:
+        return columns["real_spread"]
+    low, high = columns["given_low"], columns["given_high"]
+    return np.where(np.abs(np.log(low / made)) > np.abs(np.log(high / made)), low, high)
+
+
+def _generator(run: Run, critic: Model) -> Model | None:
+    """The largest other model that an optimizer moves which does not hold the critic alone."""
+    others: dict[int, int] = {}
+    for optimizer in stepped_optimizers(run):
+        for parameter in (run.parameters[id] for id in held(optimizer) if id in run.parameters):
+            if parameter.model is not None and parameter.model != critic.id:
+                others[parameter.model] = others.get(parameter.model, 0) + parameter.numel
+    best = max(others, key=lambda id: others[id], default=None)
+    return None if best is None else run.models.get(best)
+
+
+def _late(values: Floats) -> float:
+    return median(values[len(values) // 2 :])
+
+
+def _change(values: Floats) -> float:
+    """The last over the second quarter; 1 where that means nothing, NaN where nothing was recorded."""
+    n = len(values)
+    before, after = median(values[n // 4 : n // 2]), median(values[3 * n // 4 :])
+    return after / before if before > 0 or np.isnan(before) else 1.0
+
+
+def optimizer_of(run: Run, model: Model | None) -> Optimizer | None:
+    """The optimizer that holds most of a model's parameters."""
+    if model is None:
+        return None
+    own = {parameter.id: parameter.numel for parameter in run.parameters.values() if parameter.model == model.id}
+    shares = {optimizer.id: sum(own.get(id, 0) for id in held(optimizer)) for optimizer in stepped_optimizers(run)}
+    best = max(shares, key=lambda id: shares[id], default=None)
+    return run.optimizers[best] if best is not None and shares[best] else None

@@ -1,0 +1,40 @@
+"""Losses written by hand: of which kind they are, by the operations behind the last layer."""
+
+from __future__ import annotations
+
+import math
+
+from vivavoce.examine.wiring import head_of
+from vivavoce.record.entities import Loss
+from vivavoce.record.run import Run
+
+OVER_CLASSES = ("LogSoftmax", "Softmax", "Logsumexp")
+OF_TWO = ("LogSigmoid", "Softplus", "Sigmoid")
+#: Operations of a mean squared or absolute error, and those that only give numbers another shape.
+OF_ERRORS = frozenset(
+    {"Sub", "Rsub", "Pow", "Mul", "Mean", "Sum", "Div", "Abs", "View", "UnsafeView", "Reshape", "ReshapeAlias", "Squeeze",
+     "Unsqueeze", "Select", "Slice", "T", "Transpose", "Permute", "Expand", "Index", "Alias", "Clone", "ToCopy", "Add"}
+)  # fmt: skip
+NEAR = (0.7, 1.4)  # times the likelihood of guessing: where a mean over examples begins, whatever the initialisation
+
+
+def chance_by_hand(run: Run, loss: Loss, start: float) -> float | None:
+    """The loss of guessing, ln C or ln 2, where the graph shows a likelihood and the loss begins near it; else None.
+
+    Tables of all pairs, square ones, belong to contrastive losses: their classes are the examples of the batch.
+    """
+    for node in reversed(head_of(run, loss)):
+        classes = 0
+        if node.op.startswith(OVER_CLASSES) and len(node.shape) >= 2 and node.shape[0] != node.shape[-1]:
+            classes = node.shape[-1] if not node.op.startswith("Logsumexp") else 0
+        elif node.op.startswith(OF_TWO):
+            classes = 2
+        if classes > 1 and NEAR[0] * math.log(classes) <= start <= NEAR[1] * math.log(classes):
+            return math.log(classes)
+    return None
+
+
+def of_errors(run: Run, loss: Loss) -> bool:
+    """The loss is a mean of squares or absolute values of differences, whose floor is zero."""
+    names = {node.op.rstrip("0123456789").removesuffix("Backward") for node in head_of(run, loss)}
+    return names <= OF_ERRORS and bool(names & {"Sub", "Rsub"}) and bool(names & {"Pow", "Abs", "Mul"})
