@@ -31,8 +31,8 @@ from vivavoce.repair.yardstick import NoYardstickError, Yardstick
 MOST_ROUNDS = 3  # remedies on top of each other
 MOST_PATCHES = 3  # candidates of a round that are written and run
 ENOUGH = 3  # arms tried after which the first cure ends the search of a round
-SLOWER = 5.0  # times the original run: a trial that takes longer is killed
-SHORTEST_LIMIT = 60.0  # seconds: of a short run most is the start of the process
+SLOWER = 20.0  # times the original run: a trial that takes longer hangs; what else runs on the machine makes some slow
+SHORTEST_LIMIT = 300.0  # seconds: of a short run most is the start of the process
 
 ALTERING = frozenset(
     {"class-weights", "label-smoothing"}

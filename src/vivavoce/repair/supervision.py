@@ -177,6 +177,7 @@ def _outcome(running: _Running, keep: Path | None) -> Outcome:
         facts["steps"],
         round(running.seconds, 3),
         warnings=tuple(_warnings(facts, running.copy)),
+        cpu_seconds=round(facts["cpu"], 3),
         memory=facts["memory"],
         device_memory=facts["device_memory"],
     )
@@ -193,7 +194,13 @@ def _outcome(running: _Running, keep: Path | None) -> Outcome:
 
 def _facts(running: _Running) -> dict[str, Any]:
     """What the process wrote at its end; what can be told of one that could not."""
-    facts: dict[str, Any] = {"exit_code": running.process.returncode, "steps": 0, "memory": 0, "device_memory": 0}
+    facts: dict[str, Any] = {
+        "exit_code": running.process.returncode,
+        "steps": 0,
+        "memory": 0,
+        "device_memory": 0,
+        "cpu": 0.0,
+    }
     file = running.scratch / process.ENDING
     facts |= {"ended": "lost", "message": _last_words(running), "refused": [], "store": None}
     if file.exists():
