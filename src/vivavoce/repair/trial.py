@@ -249,7 +249,7 @@ def _renamed(code: CodeType, name: str) -> CodeType:
     return code.replace(co_filename=name, co_consts=constants)
 
 
-def _memory() -> dict[str, int]:
+def _memory() -> dict[str, float]:
     resident = device = 0
     try:
         import resource
