@@ -30,7 +30,7 @@ A cell is a training program with one fault that measurably hurts (`bench/progra
 repair`, with the name of the number that the program prints (`--metric`). What was handed back, the patched script or, without a
 patch, the script as it was, was then run plainly, without Viva, with seeds {", ".join(map(str, SEEDS))}. It *reached* its healthy
 twin if the median of its metric is within {GOAL:.0%} of the way from the twin's to the trivial score. *Cost* is the time of all
-runs of a repair over that of one run of the script. The other strategies went through the same engine, proof and check; only
+runs of a repair over that of one run of the script, both without imports. The other strategies went through the same engine, proof and check; only
 their plan differs: AUTOTRAINER's published order of repairs with our remedies, and random remedies with random numbers, as many as
 Viva tried. Re-seeding takes the best of as many runs of the unchanged script. No rule was set on the programs of this page.
 

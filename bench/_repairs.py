@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import _forked
 import _plain as plain
 from _collection import CACHE, DIGEST_LENGTH, Program, Variant
 
@@ -142,6 +143,7 @@ def _repair(variant: Variant, strategy: str, workers: int) -> tuple[dict[str, An
         better=metric.better,
         catalogue=CATALOGUES[strategy],
     )
+    _forked.install()
     script = Script((str(folder),), str(folder), "train.py")
     try:
         result = Repair(script, LocalEngine(workers), options, FOLDER / "runs").run()

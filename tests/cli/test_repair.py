@@ -16,6 +16,8 @@ from tests.cli.stores import record
 from tests.repair.scripts import SICK, TRAINING
 from vivavoce.cli import command
 
+pytestmark = pytest.mark.timeout(900)  # seconds: whole runs in processes of their own
+
 
 def call(*words: str, **more: str) -> Result:
     return CliRunner().invoke(command, ["repair", *words], prog_name="viva", env=more)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,8 @@ from vivavoce.repair.specification import Specification
 DIES = """\
 import os, signal
 from pathlib import Path
+
+pytestmark = pytest.mark.timeout(900)  # seconds: whole runs in processes of their own
 marker = Path({marker!r})
 count = int(marker.read_text()) if marker.exists() else 0
 marker.write_text(str(count + 1))
@@ -125,12 +126,8 @@ def test_a_folder_that_a_machine_does_not_have_is_a_clear_error(tmp_path: Path, 
 def test_without_ray_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     from vivavoce.repair.cluster import RayEngine
 
-    plain = builtins.__import__
-
-    def missing(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name == "ray":
-            raise ModuleNotFoundError("No module named 'ray'")
-        return plain(name, *args, **kwargs)
+    def missing(name: str) -> None:
+        raise ModuleNotFoundError(f"No module named {name!r}")
 
     monkeypatch.setattr("vivavoce.repair.errors.import_module", missing)
     with pytest.raises(MissingPackageError, match=r"pip install 'vivavoce\[ray\]'"):

@@ -14,6 +14,7 @@ from vivavoce.record.entities import Optimizer, Site
 from vivavoce.remedy.remedy import Prescription
 from vivavoce.repair import seeds
 from vivavoce.repair.arm import widely
+from vivavoce.repair.errors import MissingPackageError
 from vivavoce.repair.outcome import Outcome
 from vivavoce.repair.race import HALF_TIME, READINGS, Race, reading_interval
 from vivavoce.repair.reading import TRAINING_LOSS, Kind, Reading
@@ -109,3 +110,12 @@ def test_seeds_of_every_generator_are_shifted(monkeypatch: pytest.MonkeyPatch) -
         assert torch.initial_seed() == seeds.shifted(3, 1)
     random.setstate(state)
     np.random.set_state(legacy)
+
+
+def test_without_optuna_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise ModuleNotFoundError(f"No module named {name!r}")
+
+    monkeypatch.setattr("vivavoce.repair.errors.import_module", missing)
+    with pytest.raises(MissingPackageError, match=r"this needs optuna: pip install 'vivavoce\[repair\]'"):
+        race()

@@ -20,6 +20,8 @@ from vivavoce.repair.outcome import Outcome
 from vivavoce.repair.repair import Repair
 from vivavoce.repair.result import Result
 
+pytestmark = pytest.mark.timeout(900)  # seconds: whole runs in processes of their own
+
 
 def repair(folder: Path, source: str, *arguments: str, engine: Engine | None = None, **options: object) -> Result:
     chosen = Options(catalogue=CATALOGUE, **options)  # type: ignore[arg-type]

@@ -19,6 +19,8 @@ from vivavoce.repair.supervision import conduct
 FILES = """\
 import sys
 from pathlib import Path
+
+pytestmark = pytest.mark.timeout(900)  # seconds: whole runs in processes of their own
 assert Path("config.txt").read_text() == Path(__file__).with_name("config.txt").read_text() == "settings"
 assert sys.argv[1:] == ["--epochs", "3"], sys.argv
 Path("config.txt").write_text("overwritten")

@@ -30,7 +30,7 @@ class Found:
 class Outcome:
     """One trial. `levels` by yardstick; `message` says why it did not finish; `store` is its recorded run.
 
-    `seconds` is the wall time of the process, `memory` the largest resident size and `device_memory` the largest reserved on the
+    `seconds` is the wall time of the process, `cpu_seconds` its processor time (0 where it was killed), `memory` the largest resident size and `device_memory` the largest reserved on the
     device, in bytes; `attempts` how often it was started (a worker may die).
     """
 
@@ -47,6 +47,7 @@ class Outcome:
     verdict: str = "no-training"
     findings: tuple[Found, ...] = ()
     warnings: tuple[str, ...] = ()
+    cpu_seconds: float = 0.0
     memory: int = 0
     device_memory: int = 0
     attempts: int = 1

@@ -18,7 +18,7 @@ from vivavoce.repair import choice, patch, yardstick
 from vivavoce.repair.arm import Arm, original, widely
 from vivavoce.repair.comparison import Effect, effect, effects
 from vivavoce.repair.engine import Engine, Job, cores
-from vivavoce.repair.errors import RepairError
+from vivavoce.repair.errors import MissingPackageError, RepairError
 from vivavoce.repair.options import Listener, Options
 from vivavoce.repair.outcome import Outcome
 from vivavoce.repair.race import FEWEST_ARMS, Race, reading_interval
@@ -31,8 +31,8 @@ from vivavoce.repair.yardstick import NoYardstickError, Yardstick
 MOST_ROUNDS = 3  # remedies on top of each other
 MOST_PATCHES = 3  # candidates of a round that are written and run
 ENOUGH = 3  # arms tried after which the first cure ends the search of a round
-SLOWER = 5.0  # times the original run: a trial that takes longer is killed
-SHORTEST_LIMIT = 60.0  # seconds: of a short run most is the start of the process
+SLOWER = 20.0  # times the original run: a trial that takes longer hangs; what else runs on the machine makes some slow
+SHORTEST_LIMIT = 300.0  # seconds: of a short run most is the start of the process
 
 ALTERING = frozenset(
     {"class-weights", "label-smoothing"}
@@ -228,7 +228,11 @@ class Repair:
             found = yardstick.choose(first, (), None, self.options.better)
         except NoYardstickError:
             return None
-        return Race(first, found, reading_interval(first.steps)) if first.steps else None
+        try:
+            return Race(first, found, reading_interval(first.steps)) if first.steps else None
+        except MissingPackageError as error:
+            self.notes.append(f"no trial was given up early: {error}")
+            return None
 
     def _enough(self, tried: Sequence[Arm], findings: Sequence[Finding]) -> bool:
         """A cure was found, and the finding has a certain one or enough was tried."""

@@ -35,14 +35,20 @@ class Cost:
 
 
 def cost_of(arms: Sequence[Arm]) -> Cost:
-    """The cost of all runs of these arms, the control first; one run is one that got to its end, of the control if there is one."""
+    """The cost of all runs of these arms, the control first.
+
+    One run is one that got to its end, of the control if there is one. The multiple is of processor time, which does not depend on what
+    else the machine does; of wall time where a run was killed, and so did not say.
+    """
     outcomes = [outcome for arm in arms for outcome in arm.outcomes.values() if outcome.seconds]
-    controls = [outcome for outcome in arms[0].outcomes.values() if outcome.seconds]
-    whole = [outcome.seconds for outcome in controls if not outcome.failed]
-    whole = whole or [outcome.seconds for outcome in outcomes if not outcome.failed]
-    whole = whole or [outcome.seconds for outcome in outcomes]
-    seconds = sum(outcome.seconds for outcome in outcomes)
-    return Cost(len(outcomes), round(seconds, 1), round(seconds / statistics.median(whole), 2) if whole else 0.0)
+    whole = [outcome for outcome in arms[0].outcomes.values() if outcome.seconds and not outcome.failed]
+    whole = whole or [outcome for outcome in outcomes if not outcome.failed] or outcomes
+    seconds = round(sum(outcome.seconds for outcome in outcomes), 1)
+    if not outcomes:
+        return Cost(0, 0.0, 0.0)
+    name = "cpu_seconds" if all(outcome.cpu_seconds for outcome in outcomes) else "seconds"
+    one = statistics.median(getattr(outcome, name) for outcome in whole)
+    return Cost(len(outcomes), seconds, round(sum(getattr(outcome, name) for outcome in outcomes) / one, 2))
 
 
 @dataclass

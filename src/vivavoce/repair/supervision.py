@@ -61,6 +61,25 @@ def conduct(
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def start(specification: Path, here: str, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start the process of a trial in the folder `here`."""
+    scratch = specification.parent
+    with (scratch / process.OUTPUT).open("wb") as out, (scratch / ERRORS).open("wb") as errors:
+        return subprocess.Popen(
+            [
+                sys.executable,
+                process.__file__,
+                str(specification),
+            ],  # -m would import our modules from the user's folder
+            cwd=here,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=errors,
+            start_new_session=True,  # Control-C is ours to answer
+        )
+
+
 class _Running:
     """The process of a trial."""
 
@@ -83,20 +102,8 @@ class _Running:
         self.read_to = 0
         self.last: tuple[int, Reading] | None = None
         self.began = time.monotonic()
-        self.process = self._start(path)
-
-    def _start(self, path: Path) -> subprocess.Popen[bytes]:
-        here = self.copy.of(self.specification.program.here)
-        with (self.scratch / process.OUTPUT).open("wb") as out, (self.scratch / ERRORS).open("wb") as errors:
-            return subprocess.Popen(
-                [sys.executable, process.__file__, str(path)],  # -m would import our modules from the user's folder
-                cwd=here,
-                env=_environment(self.specification, self.copy),
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=errors,
-                start_new_session=True,  # Control-C is ours to answer
-            )
+        here = copy.of(specification.program.here)
+        self.process = start(path, here, _environment(specification, copy))
 
     def wait(self) -> None:
         """Until it has ended, was judged hopeless, took too long, or everything stops."""
@@ -170,6 +177,7 @@ def _outcome(running: _Running, keep: Path | None) -> Outcome:
         facts["steps"],
         round(running.seconds, 3),
         warnings=tuple(_warnings(facts, running.copy)),
+        cpu_seconds=round(facts["cpu"], 3),
         memory=facts["memory"],
         device_memory=facts["device_memory"],
     )
@@ -186,7 +194,13 @@ def _outcome(running: _Running, keep: Path | None) -> Outcome:
 
 def _facts(running: _Running) -> dict[str, Any]:
     """What the process wrote at its end; what can be told of one that could not."""
-    facts: dict[str, Any] = {"exit_code": running.process.returncode, "steps": 0, "memory": 0, "device_memory": 0}
+    facts: dict[str, Any] = {
+        "exit_code": running.process.returncode,
+        "steps": 0,
+        "memory": 0,
+        "device_memory": 0,
+        "cpu": 0.0,
+    }
     file = running.scratch / process.ENDING
     facts |= {"ended": "lost", "message": _last_words(running), "refused": [], "store": None}
     if file.exists():

@@ -249,7 +249,7 @@ def _renamed(code: CodeType, name: str) -> CodeType:
     return code.replace(co_filename=name, co_consts=constants)
 
 
-def _memory() -> dict[str, int]:
+def _memory() -> dict[str, float]:
     resident = device = 0
     try:
         import resource
@@ -264,7 +264,7 @@ def _memory() -> dict[str, int]:
             device = torch.cuda.max_memory_reserved()
     except Exception:
         pass
-    return {"memory": resident, "device_memory": device}
+    return {"memory": resident, "device_memory": device, "cpu": time.process_time()}
 
 
 def _die_with_the_parent() -> None:
