@@ -105,3 +105,17 @@ def test_a_trial_reads_its_own_copy_of_the_source(tmp_path, monkeypatch):
     monkeypatch.setattr(source, "_copies", {})
     source.look_in({str(path.parent): str(longer.parent)})
     assert trials.same(trials.run_live(longer, users).final, there.final)
+
+
+def test_the_critic_is_known_by_the_source_where_no_sample_was_taken(tmp_path):
+    from vivavoce.remedy.adversaries import players
+
+    case = first("gradient-penalty")
+    path = trials.write(tmp_path / "sick", case.text)
+    run = trials.record(path, tmp_path / "store")
+    run._tracks["adversary"] = []
+    generator, discriminator = players(run)
+    assert generator is not None
+    assert discriminator is not None
+    lines = [trials.line_of(case.text, "opt_g = torch"), trials.line_of(case.text, "opt_d = torch")]
+    assert [o.site.line for o in (generator, discriminator) if o.site is not None] == lines

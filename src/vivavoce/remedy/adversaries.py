@@ -15,6 +15,7 @@ from vivavoce.record.entities import Optimizer
 from vivavoce.record.run import Run
 from vivavoce.remedy import live
 from vivavoce.remedy.changes import CannotEditError, Changes, open_source
+from vivavoce.remedy.hidden_parts import is_network
 from vivavoce.remedy.initialisation import MATRICES
 from vivavoce.remedy.optimizer_number import Choice, OptimizerNumber
 from vivavoce.remedy.optimizers import optimizer_call, optimizer_of, parameters_argument, place, root_of, rounded
@@ -35,15 +36,35 @@ def players(run: Run) -> tuple[Optimizer | None, Optimizer | None]:
     """The optimizers of the generator and of the discriminator, None where they cannot be told."""
     judges = critics(run)
     optimizers = [o for o in stepped_optimizers(run) if o.site is not None]
-    if not judges or len(optimizers) < PLAYERS:
+    if len(optimizers) != PLAYERS:
         return None, None
 
     def share(optimizer: Optimizer) -> float:
         ids = [id for id in held(optimizer) if id in run.parameters]
         return sum(run.parameters[id].model in judges for id in ids) / max(1, len(ids))
 
-    ordered = sorted(optimizers, key=share)
-    return (ordered[0], ordered[-1]) if share(ordered[0]) < share(ordered[-1]) else (None, None)
+    ordered = sorted(optimizers, key=share if judges else _judges)
+    key = share if judges else _judges
+    return (ordered[0], ordered[-1]) if key(ordered[0]) < key(ordered[-1]) else (None, None)
+
+
+def _judges(optimizer: Optimizer) -> float:
+    """1 for the optimizer of a network that is called with what another network makes, as the source has it, else 0."""
+    source = Source.read(optimizer.site.file) if optimizer.site is not None else None
+    if source is None or optimizer.site is None:
+        return 0.0
+    try:
+        models = _collected(
+            source, parameters_argument(optimizer_call(source, optimizer.site.line, optimizer.class_name))
+        )
+    except CannotEditError:
+        return 0.0
+    judged = [call for call in source.all(cst.Call) if source.code(call.func) in models]
+    made = [inner for call in judged for arg in call.args for inner in source.all(cst.Call, arg.value)]
+    named = any(word in model.lower() for model in models for word in ("disc", "critic"))
+    networks = {source.code(call.func) for call in made if method_of(call) != "detach"} - set(models)
+    others = networks & set(_networks(source, models[0] if models else ""))
+    return 1.0 if named or others else 0.0
 
 
 class Pace(OptimizerNumber):
@@ -250,16 +271,24 @@ def _collected(source: Source, given: cst.BaseExpression) -> list[str]:
 
 def _networks(source: Source, like: str) -> list[str]:
     """Variables, or attributes where `like` is one, that hold a network."""
-    found = []
     classes = {node.name.value for node in source.all(cst.ClassDef)}
+    found = []
     for assign in source.all(cst.Assign):
-        name = source.code(assign.targets[0].target)
-        value = assign.value
-        if not isinstance(value, cst.Call) or name.startswith("self.") != like.startswith("self."):
-            continue
-        called = source.code(value.func)
-        if source.is_torch(value.func, "Sequential") or called in classes or "mlp" in called.lower():
-            owner = source.around(assign, cst.ClassDef)
-            is_layer = owner is not None and any("Module" in source.code(base.value) for base in owner.bases)
-            found += [] if is_layer else [name]
+        owner = source.around(assign, cst.ClassDef)
+        if owner is not None and is_network(source, owner):
+            continue  # a layer of a network, no player
+        for target, value in _pairs(assign):
+            name = source.code(target)
+            if isinstance(value, cst.Call) and name.startswith("self.") == like.startswith("self."):
+                called = source.code(value.func)
+                known = source.is_torch(value.func, "Sequential") or called in classes or "mlp" in called.lower()
+                found += [name] if known else []
     return list(dict.fromkeys(found))
+
+
+def _pairs(assign: cst.Assign) -> list[tuple[cst.CSTNode, cst.BaseExpression]]:
+    """Targets and values, those of `a, b = c, d` one by one."""
+    target, value = assign.targets[0].target, assign.value
+    if isinstance(target, cst.Tuple) and isinstance(value, cst.Tuple) and len(target.elements) == len(value.elements):
+        return [(t.value, v.value) for t, v in zip(target.elements, value.elements, strict=True)]
+    return [(target, value)]
