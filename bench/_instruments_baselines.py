@@ -56,7 +56,7 @@ def _levels(runs: int) -> list[Bar]:
         ]
     print(f"plain t test over the folds: {hits[3] / runs:.1%} false positives")
     about = f"false positives of {runs:,}, nominal 5 %"
-    names = ("corrected t test", "paired bootstrap", "a family of four tests, adjusted by Holm")
+    names = ("corrected t test", "paired bootstrap of heavy-tailed losses", "a family of four tests, adjusted by Holm")
     return [
         Bar(LAB, f"{name}: {about}", float(hit / runs), BY_CHANCE, True, "simulation")
         for name, hit in zip(names, hits[:3], strict=True)

@@ -10,7 +10,7 @@ from vivavoce.labs import fit_proof, fit_run
 from vivavoce.labs.baselines_words import unit
 from vivavoce.labs.figures import Line, XYPlot
 from vivavoce.labs.fit_networks import networks
-from vivavoce.labs.fit_variants import MORE_DATA_WORTH, RATE, WIDEST, Curve, Fit, assess
+from vivavoce.labs.fit_variants import LEVEL, MORE_DATA_WORTH, RATE, WIDEST, Curve, Fit, Remedy, assess
 from vivavoce.labs.lab import Claim, Context, Lab, LabError, Option, Result, Table, held
 from vivavoce.labs.networks import Recipe
 from vivavoce.labs.tables import OPTIONS, Examples, read_examples
@@ -119,10 +119,7 @@ def _claims(fit: Fit, examples: Examples) -> list[Claim]:
 
 
 def _remedies(fit: Fit, examples: Examples) -> Table:
-    rows = [
-        [remedy.name, _interval(remedy.change), f"{remedy.p:.2g}", _outcome(remedy.helps, remedy.change)]
-        for remedy in fit.remedies
-    ]
+    rows = [[remedy.name, _interval(remedy.change), f"{remedy.p:.2g}", _outcome(remedy)] for remedy in fit.remedies]
     saves = fit.curve.saves
     if saves is not None:
         now = float(fit.curve.errors[-1].mean())
@@ -132,10 +129,10 @@ def _remedies(fit: Fit, examples: Examples) -> Table:
     return Table(f"What would change the validation {unit(examples)} ({about})", ["change", "by", "p", ""], rows)
 
 
-def _outcome(helps: bool, change: Difference) -> str:
-    if helps:
+def _outcome(remedy: Remedy) -> str:
+    if remedy.helps:
         return "helps"
-    return "harms" if change.low > 0 else "no difference shown"
+    return "harms" if remedy.p <= LEVEL and remedy.change.mean > 0 else "no difference shown"
 
 
 def _sizes(curve: Curve, examples: Examples) -> Table:
