@@ -26,7 +26,7 @@ def call(*words: str, **more: str) -> Result:
 def viva(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     line = [sys.executable, "-m", "vivavoce", *words]
-    return subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    return subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, timeout=800, check=False)
 
 
 @pytest.fixture
