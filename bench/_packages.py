@@ -90,11 +90,13 @@ PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
 }
 
 
-def run_all(jobs: Iterable[tuple[Variant, int]], python: Path) -> Iterator[tuple[Variant, int, dict[str, Any] | None]]:
+def run_all(
+    jobs: Iterable[tuple[Variant, int]], python: Path, *, cached_only: bool = False
+) -> Iterator[tuple[Variant, int, dict[str, Any] | None]]:
     """Every variant with its seed, as it finishes; runs that were made before are not made again."""
     for variant, seed in jobs:
         path = FOLDER / f"{variant.digest}-{seed}.json"
-        if not path.exists():
+        if not path.exists() and not cached_only:
             _run(variant, seed, python, path)
         yield variant, seed, json.loads(path.read_text()) if path.exists() else None
 

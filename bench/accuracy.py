@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--only", default="*", help="pattern of program names, or of program/fault")
         command.add_argument("--seeds", type=int, default=3, help="runs of each variant")
         command.add_argument("--processes", type=int, default=1, help="runs at the same time")
-        if function is check:
+        if function in (check, peers):
             command.add_argument("--cached", action="store_true", help="only what was run before")
         if function is run:
             command.add_argument("--resume", action="store_true", help="keep the reports of earlier runs")
@@ -171,7 +171,7 @@ def peers(arguments: argparse.Namespace) -> int:
     import _packages
 
     said: dict[str, list[_verdicts.Verdict]] = defaultdict(list)
-    for variant, seed, row in _packages.run_all(_jobs(arguments), arguments.python):
+    for variant, seed, row in _packages.run_all(_jobs(arguments), arguments.python, cached_only=arguments.cached):
         for name, verdict in _packages.verdicts(variant, seed, row).items() if row else ():
             said[name].append(verdict)
         words = row and "; ".join(f"{name}: {', '.join(dict.fromkeys(words))}" for name, words in row["said"].items())

@@ -11,6 +11,7 @@ from vivavoce.examine.reading import NO_GRADIENT, at, held, layer_of, scalars, s
 from vivavoce.examine.units import shares
 from vivavoce.record.entities import Optimizer, Parameter
 from vivavoce.record.run import Run
+from vivavoce.record.tracks import Track
 
 FEWEST_ROWS = 5  # recorded steps without a gradient
 MOST = 0.5  # fraction of the optimizer's scalars
@@ -27,9 +28,10 @@ class NoGradient(Detector):
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Judge each optimizer's parameters; frozen ones count only where nothing else explains a useless run."""
-        looked = False
-        for optimizer in run.optimizers.values():
-            rows, present, silent = _silent(run, optimizer)
+        looked, quiet = False, False
+        for optimizer, tracks in _with_tracks(run):
+            rows, present, silent = _silent(run, tracks)
+            quiet = quiet or bool(silent)
             if rows < FEWEST_ROWS:
                 continue
             looked = True
@@ -39,22 +41,29 @@ class NoGradient(Detector):
                 yield _detached(run, optimizer, detached, present)
             elif scalars(frozen) >= MOST * max(1, scalars(present)) and _stuck(run):
                 yield _frozen(run, optimizer, frozen, present)
-            elif _all_zero(run, optimizer):
+            elif _all_zero(run, tracks):
                 yield _zeroed(run, optimizer, present)
         unreached = _unreached(run)
         if unreached is not None:
             yield _unused(run, *unreached)
-        elif looked and not any(_silent(run, optimizer)[2] for optimizer in run.optimizers.values()):
+        elif looked and not quiet:
             yield RuledOut(self.slug, "every parameter in an optimizer received gradients")
 
 
-def _silent(run: Run, optimizer: Optimizer) -> tuple[int, list[Parameter], list[Parameter]]:
+def _with_tracks(run: Run) -> list[tuple[Optimizer, list[Track]]]:
+    """Each optimizer with the tracks of its gradients. Scripts that make one for each task have thousands."""
+    tracks: dict[int, list[Track]] = {}
+    for track in run.tracks("gradient_norm"):
+        if track.owner is not None and len(track):
+            tracks.setdefault(track.owner[1], []).append(track)
+    return [(optimizer, tracks.get(optimizer.id, [])) for optimizer in run.optimizers.values()]
+
+
+def _silent(run: Run, tracks: list[Track]) -> tuple[int, list[Parameter], list[Parameter]]:
     """Rows looked at, the optimizer's parameters, and those among them that had no gradient at any step."""
     rows = 0
     has: dict[int, bool] = {}
-    for track in run.tracks("gradient_norm"):
-        if track.owner != ("optimizer", optimizer.id):
-            continue
+    for track in tracks:
         rows += int(track.counts.sum())
         for label in track.columns:
             column = track.column(label)
@@ -64,19 +73,15 @@ def _silent(run: Run, optimizer: Optimizer) -> tuple[int, list[Parameter], list[
     return rows, present, [p for p in present if not has[p.id]]
 
 
-def _all_zero(run: Run, optimizer: Optimizer) -> bool:
+def _all_zero(run: Run, tracks: list[Track]) -> bool:
     """Every gradient is exactly zero at every step, and no unit is at fault: they were zeroed before the step saw them."""
-    tracks = [
-        track for track in run.tracks("gradient_norm") if track.owner == ("optimizer", optimizer.id) and len(track)
-    ]
     zero = all(
         not track.nonfinite.any() and (track.maximum <= 0).all() and (track.maximum == 0).any() for track in tracks
     )
-    blocked = any(
-        share.late >= BLOCKED for name in ("activation_dead", "activation_saturated") for share in shares(run, name)
-    )
-    scaled = bool(run.events("scaler-skip"))
-    return bool(tracks) and zero and not blocked and not scaled and _stuck(run)
+    if not tracks or not zero or run.events("scaler-skip") or not _stuck(run):
+        return False
+    both = [share for name in ("activation_dead", "activation_saturated") for share in shares(run, name)]
+    return all(share.late < BLOCKED for share in both)
 
 
 def _zeroed(run: Run, optimizer: Optimizer, present: list[Parameter]) -> Finding:
@@ -95,10 +100,12 @@ def _unreached(run: Run) -> tuple[Optimizer, list[Parameter], list[Parameter]] |
     """An optimizer that never stepped, with parameters that no loss reaches, beside parameters of the same model that one does."""
     stepped = {track.owner[1] for track in run.tracks("gradient_norm") if track.owner and len(track)}
     for optimizer in run.optimizers.values():
+        if optimizer.id in stepped:
+            continue
         own = [p for p in run.parameters.values() if optimizer.id in p.optimizers or p.id in held(optimizer)]
         lost = [p for p in own if p.trainable and p.reached is False]
         beside = [p for p in run.parameters.values() if p.reached and p.model in {q.model for q in lost}]
-        if optimizer.id not in stepped and lost and beside:
+        if lost and beside:
             return optimizer, lost, [*lost, *beside]
     orphans = [
         p

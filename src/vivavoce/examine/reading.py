@@ -67,7 +67,7 @@ class Norms:
 
 def gradient_norms(run: Run, optimizer: Optimizer) -> Norms:
     """The norm of the whole gradient at each recorded step, from the norms of the parameters."""
-    tracks = [track for track in run.tracks("gradient_norm") if track.owner == ("optimizer", optimizer.id)]
+    tracks = run.tracks_of("gradient_norm", ("optimizer", optimizer.id))
     parts = [_total(track) for track in tracks if len(track)]
     if not parts:
         empty = np.zeros(0)
@@ -97,7 +97,7 @@ def longest(tracks: list[Track]) -> Track | None:
 
 def optimizer_track(run: Run, name: str, optimizer: Optimizer) -> Track | None:
     """The longest track of an optimizer's signal."""
-    return longest([track for track in run.tracks(name) if track.owner == ("optimizer", optimizer.id)])
+    return longest(run.tracks_of(name, ("optimizer", optimizer.id)))
 
 
 def main_optimizer(run: Run) -> Optimizer | None:
@@ -126,11 +126,14 @@ def last_phase(run: Run) -> int:
         if len(track):
             first, last = spans.get(track.owner, (int(track.steps[0]), int(track.steps[-1])))
             spans[track.owner] = min(first, int(track.steps[0])), max(last, int(track.steps[-1]))
-    begun = 0
-    for first, last in spans.values():
-        before = [end for start, end in spans.values() if start < first]
-        if before and max(before) <= first and last - first >= SHORTEST_PHASE:
-            begun = max(begun, *before)
+    begun, ended, waiting = 0, -1, -1  # `ended`: when the last of those that began before this one did
+    earlier: int | None = None
+    for first, last in sorted(spans.values()):
+        if first != earlier:
+            ended, earlier = max(ended, waiting), first
+        if 0 <= ended <= first and last - first >= SHORTEST_PHASE:
+            begun = max(begun, ended)
+        waiting = max(waiting, last)
     return begun
 
 

@@ -38,6 +38,7 @@ class Run:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._tracks: dict[str, list[Track]] = {}
+        self._owned: dict[str, dict[tuple[str, int] | None, list[Track]]] = {}
         self._events: dict[str, list[Event]] = {}
 
     @cached_property
@@ -99,15 +100,22 @@ class Run:
             self._tracks[name] = self._source.tracks(name)
         return self._tracks[name]
 
+    def tracks_of(self, name: str, owner: tuple[str, int]) -> list[Track]:
+        """The tracks of a signal that one owner has."""
+        if name not in self._owned:
+            owned: dict[tuple[str, int] | None, list[Track]] = {}
+            for track in self.tracks(name):
+                owned.setdefault(track.owner, []).append(track)
+            self._owned[name] = owned
+        return self._owned[name].get(owner, [])
+
     def series(self, name: str, owner: tuple[str, int] | None = None, column: str | int | None = None) -> Series:
         """One column of a signal, joined over its tracks in the order of steps; empty where it was never recorded.
 
         `owner` None takes every owner; `column` None takes the first column.
         """
         parts = []
-        for track in self.tracks(name):
-            if owner is not None and track.owner != owner:
-                continue
+        for track in self.tracks(name) if owner is None else self.tracks_of(name, owner):
             label = track.columns[0] if column is None else column
             if label in track.columns:
                 parts.append(track.column(label))
