@@ -95,9 +95,11 @@ class Trial:
 
     def _apply(self) -> None:
         from vivavoce.remedy.remedy import RemedyError
+        from vivavoce.remedy.source import look_in
 
         if not self.specification.remedies:
             return
+        look_in(self.places)  # what is edited already is in the copies
         catalogue = import_module(self.specification.catalogue)
         for prescription in self.specification.remedies:
             try:
