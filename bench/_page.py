@@ -44,8 +44,8 @@ Intervals are 95 %, from resampling programs: runs of one program resemble each 
 PEERS = """## Others on the same runs
 
 **Rule sets** are the published ones, from their published thresholds (`bench/_rulesets.py`), over what Viva recorded of the same runs.
-**Packages** were run in the same programs, seed 0 (`bench/_peers.py`), driven from the optimizer's step as far as their interfaces
-allow; of packages, only the runs that there was time for. What they say is mapped to Viva's names generously: an alarm is right if any cause that it could stand for is accepted.
+Other people's packages can be run in the same programs (`python bench/accuracy.py peers`); those runs are still to be made.
+What they say is mapped to Viva's names generously: an alarm is right if any cause that it could stand for is accepted.
 
 """
 NOT_UNSEEN = """## What is not shown here
