@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from statistics import median
 
+from _collection import load
 from _scoring import HEALTHY, Score, Share, confusion, expected_calibration_error, reliability, score
 from _times import SHARES, Times
 from _verdicts import NOTHING, Verdict
@@ -27,8 +28,9 @@ FIRST = """## The first number, and the present one
 
 The report programs were first run when the detectors had seen development programs only; that is the **first** column, and it stays.
 The detectors were then changed, from development programs, among them {added} that were written after the first run; no miss of a
-report program was opened to change one. The **present** column is the same recorded runs, examined again. What is recorded of a run
-has changed since, too; runs recorded before that do not gain from it.
+report program was opened to change one. (That copies of a model for each task slowed a run down thirtyfold was noticed on a report program.) The **present** column is the same recorded runs, examined again. What is recorded of a run
+has changed since, too, for losses written by hand above all; runs recorded before that do not gain from it. Where the second column is no
+better than the first, what was learned from the new development programs did not carry over to these.
 
 """
 MEASURES = """* *recall*: of the sick runs, an accepted cause is among the warnings
@@ -42,8 +44,8 @@ Intervals are 95 %, from resampling programs: runs of one program resemble each 
 PEERS = """## Others on the same runs
 
 **Rule sets** are the published ones, from their published thresholds (`bench/_rulesets.py`), over what Viva recorded of the same runs.
-**Packages** were run in the same programs, seed 0 (`bench/_peers.py`), driven from the optimizer's step as far as their interfaces
-allow. What they say is mapped to Viva's names generously: an alarm is right if any cause that it could stand for is accepted.
+Other people's packages can be run in the same programs (`python bench/accuracy.py peers`); those runs are still to be made.
+What they say is mapped to Viva's names generously: an alarm is right if any cause that it could stand for is accepted.
 
 """
 NOT_UNSEEN = """## What is not shown here
@@ -70,10 +72,7 @@ def page(
     ]
     parts += [_reliability(first, now), _confusion(now), _times(now, rows)]
     if others:
-        parts += [
-            PEERS,
-            _table({"**Viva**": score(now)} | {name: score(verdicts) for name, verdicts in others.items()}),
-        ]
+        parts += [PEERS, *_beside(now, others)]
     parts += [_missed(now), _alarms(now), NOT_UNSEEN]
     return "\n".join(parts).rstrip() + "\n"
 
@@ -85,9 +84,10 @@ def _runs(verdicts: Sequence[Verdict]) -> str:
     seeds = sorted({verdict.seed for verdict in verdicts})
     faults = {verdict.variant.key for verdict in sick}
     counted = [f"{sum(v.seed == seed for v in verdicts)} with seed {seed}" for seed in seeds]
+    faults_in_part = sum(len(program.faults) for program in load("report"))
     return (
-        f"{len(programs)} report programs, {len(faults)} faults: {len(sick)} sick and {len(healthy)} healthy runs "
-        f"({', '.join(counted)}).\n"
+        f"{len(programs)} report programs, {len(faults)} of {faults_in_part} faults: {len(sick)} sick and {len(healthy)} healthy runs "
+        f"({', '.join(counted)}; which runs a seed lacks was left to chance). Five seeds are aimed at.\n"
     )
 
 
@@ -100,6 +100,17 @@ def _table(scores: dict[str, Score]) -> str:
     return "\n".join([head, *rows])
 
 
+def _beside(now: Sequence[Verdict], others: dict[str, Sequence[Verdict]]) -> Iterator[str]:
+    """A table for each set of runs that some others were given, with Viva's verdicts on exactly those."""
+    groups: dict[frozenset[tuple[str, int]], dict[str, Sequence[Verdict]]] = {}
+    for name, verdicts in others.items():
+        groups.setdefault(frozenset((v.variant.key, v.seed) for v in verdicts), {})[name] = verdicts
+    for runs, of_group in groups.items():
+        viva = [verdict for verdict in now if (verdict.variant.key, verdict.seed) in runs]
+        yield f"{sum(v.variant.fault is not None for v in viva)} sick and {sum(v.variant.fault is None for v in viva)} healthy runs:\n"
+        yield _table({"**Viva**": score(viva)} | {name: score(verdicts) for name, verdicts in of_group.items()}) + "\n"
+
+
 def _share(share: Share) -> str:
     if share.value is None:
         return "–"
@@ -110,7 +121,7 @@ def _reliability(first: Sequence[Verdict], now: Sequence[Verdict]) -> str:
     lines = [
         "## Is the confidence worth its number?",
         "",
-        "Confidences were adjusted on development programs. Of first findings on report programs, healthy ones included:",
+        "The confidences are the detectors' own, set when they were written. Of first findings on report programs, healthy ones included:",
         "",
         "| confidence | runs | mean confidence | right |",
         "|---|---|---|---|",
@@ -169,8 +180,8 @@ def _times(verdicts: Sequence[Verdict], rows: dict[str, Times]) -> str:
     lines = [
         "## Time to verdict",
         "",
-        f"Every recorded run was cut off at {len(SHARES)} points ({', '.join(f'{share:.0%}' for share in SHARES)} of its steps) and examined "
-        "there, as the live examination would.",
+        f"{len(known)} runs, drawn at random, were cut off at {len(SHARES)} points ({', '.join(f'{share:.0%}' for share in SHARES)} of its steps) and examined "
+        "there as if they were still going on. The live examination looks as often as its budget lets it.",
         "",
         f"* Of {len(sick)} sick runs, an accepted cause was raised at some point in {len(shares)}; "
         f"for the first time at **{median(shares):.0%} of the run** (median); within a tenth of it in {tenth:.0%}, within half in {half:.0%} of all sick runs.",

@@ -34,13 +34,9 @@ GUARD = (
     "iris_fullbatch",
     "iris_fullbatch/learning-rate-x1000",
     "iris_fullbatch/softmax-before-cross-entropy",
-    "iris_fullbatch/zero-weights",
-    "iris_fullbatch/labels-permuted",
     "skorch_style_wine",
     "skorch_style_wine/no-zero-grad",
     "skorch_style_wine/new-module-after-optimizer",
-    "skorch_style_wine/not-standardised",
-    "odd_kfold",
 )
 
 
