@@ -63,6 +63,7 @@ def fresh(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_contents(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {"vivavoce/py.typed", "vivavoce/record/schema.sql", "vivavoce/report/schema-1.json"} <= names
+    assert "vivavoce/labs/denoise/weights.safetensors" in names
     assert {f"vivavoce/docs/findings/{slug}.md" for slug in SLUGS} <= names
     modules = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src").rglob("*.py")}
     assert modules <= names
