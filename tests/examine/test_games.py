@@ -126,6 +126,8 @@ def test_a_generator_that_runs_away_is_not_dominated():
 
 def test_coverage_that_still_grows_has_lost_nothing():
     assert not isinstance(found(ModeCollapse, game(coverage=(0.05, 0.35), precision=0.9)), Finding)
+    nearer = game(coverage=0.2, precision=0.66, distance=(0.6, 0.1), made_spread=0.45, given_low=0.45)  # a young DCGAN
+    assert not isinstance(found(ModeCollapse, nearer), Finding)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ class ModeCollapse(Detector):
         hope = nearer and game.growth >= GROWING and game.diversity * game.growth**PATIENCE >= COLLAPSED
         if game.diversity < COLLAPSED and not hope:
             yield _collapse(run, game)
-        elif game.precision > AMONG and game.coverage < LOST * game.precision and game.gain < GROWING:
+        elif _leaves_out(game):
             yield _lost_modes(run, game)
         else:
             yield RuledOut(self.slug, f"batches made are {game.diversity:.2f} × as diverse as the data")
@@ -118,6 +118,12 @@ def _collapse(run: Run, game: Game) -> Finding:
         evidence=(Evidence("spread of samples / spread of data", game.diversity, "×", COLLAPSED, SEEN), *_distance(game)),
         remedies=(_slope_penalty(game.critic), _relativistic(game.critic), *_rate(run, game, generator=True, factor=0.25)),
     )  # fmt: skip
+
+
+def _leaves_out(game: Game) -> bool:
+    """What is made lies among the data, leaves part of them out, and neither comes nearer nor reaches more of them."""
+    settled = game.gain < GROWING and not game.left < CATCHING_UP
+    return settled and game.precision > AMONG and game.coverage < LOST * game.precision
 
 
 def _lost_modes(run: Run, game: Game) -> Finding:
