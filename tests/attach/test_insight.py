@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from scipy.spatial.distance import pdist
-from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from vivavoce.attach import insight
@@ -30,19 +28,6 @@ def test_random_labels_rank_in_the_middle():
     scores = torch.randn(20_000, 10, generator=generator)
     labels = torch.randint(0, 10, (20_000,), generator=generator)
     assert insight._doubt("cross_entropy", scores, labels)[1].item() == pytest.approx(0.5, abs=0.01)
-
-
-def test_separation_is_the_area_under_the_roc_curve():
-    generator = np.random.default_rng(0)
-    first, second = generator.normal(0, 1, 60), generator.normal(0.7, 1, 60).round(1)
-    area = roc_auc_score(np.repeat([0, 1], 60), np.concatenate([first, second]))
-    found = insight._separation(torch.tensor(first), torch.tensor(second))
-    assert float(found) == pytest.approx(max(area, 1 - area), abs=1e-6)
-
-
-def test_spread_is_the_mean_distance():
-    x = torch.randn(20, 4, 3)
-    assert float(insight._spread(x)) == pytest.approx(pdist(x.reshape(20, -1).numpy()).mean(), rel=1e-5)
 
 
 def test_state_of_a_batch_normalisation():

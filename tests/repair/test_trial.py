@@ -16,11 +16,11 @@ from vivavoce.repair.reading import TRAINING_LOSS, Reading
 from vivavoce.repair.specification import Budget, Specification
 from vivavoce.repair.supervision import conduct
 
+pytestmark = pytest.mark.timeout(900)  # seconds: whole runs in processes of their own
+
 FILES = """\
 import sys
 from pathlib import Path
-
-pytestmark = pytest.mark.timeout(900)  # seconds: whole runs in processes of their own
 assert Path("config.txt").read_text() == Path(__file__).with_name("config.txt").read_text() == "settings"
 assert sys.argv[1:] == ["--epochs", "3"], sys.argv
 Path("config.txt").write_text("overwritten")

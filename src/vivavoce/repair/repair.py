@@ -423,7 +423,7 @@ class Repair:
             verdict,
             reason,
             " ".join(self.program.words),
-            self.arms,
+            [arm for arm in self.arms if arm.outcomes or arm.words is not None],  # not those whose turn never came
             self.yardstick,
             self._effects(),
             winner,
