@@ -188,3 +188,50 @@ def test_an_optimizer_that_dies_in_a_round_is_let_go(lightly):
         assert run._session.light.state is None, "the model is gone: nothing is held of its optimizer"
         fit(20)
     assert len(rows(run.run, "train/loss")) == 40
+
+
+@pytest.mark.parametrize("moved", [torch.device("meta"), torch.float16])
+def test_a_model_that_moves_in_a_round_is_not_read_where_it_was(lightly, moved):
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.001)
+    with lightly as run:
+        for step in range(1, 21):
+            optimizer.zero_grad()
+            model(torch.ones(4, 3, dtype=model.weight.dtype)).square().mean().backward()
+            if step == 15:
+                assert run._session.light.sentinel is not None
+                model.to(moved)
+                optimizer.step()
+                break
+            optimizer.step()
+    assert run.run.steps == 15
+
+
+def broken(*_):
+    raise RuntimeError("a fault of ours")
+
+
+@pytest.mark.parametrize("where", ["finite_at", "loss", "hand_over"])
+def test_a_fault_on_the_fast_path_stays_away_from_the_training(tmp_path, monkeypatch, capsys, where):
+    run = vivavoce.watch(budget=0.5, directory=tmp_path).start()
+    session = run._session
+    session.budget.light_steps = lambda step: ROUND
+    session.budget.wants_deep = lambda step: False
+
+    def spoil(step, model, optimizer):
+        if step == 15:
+            assert session.light.fast
+            if where == "finite_at":
+                monkeypatch.setattr("vivavoce.attach.optimizers.finite_at", broken)
+            elif where == "loss":
+                monkeypatch.setattr("vivavoce.attach.backward.BackwardSite.surprising", broken)
+            else:
+                monkeypatch.setattr("vivavoce.attach.backward.BackwardTap.hand_over", broken)
+
+    torch.manual_seed(0)
+    losses = fit(40, closed_over=spoil)
+    run.stop()
+    torch.manual_seed(0)
+    assert losses == fit(40)
+    assert session.faults
+    assert "the training goes on" in capsys.readouterr().err
