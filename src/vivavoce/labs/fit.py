@@ -11,6 +11,7 @@ from vivavoce.labs.baselines_words import interval, unit
 from vivavoce.labs.figures import Line, XYPlot
 from vivavoce.labs.fit_networks import networks
 from vivavoce.labs.fit_variants import MORE_DATA_WORTH, RATE, WIDEST, Curve, Fit, assess
+from vivavoce.labs.inputs import open_store
 from vivavoce.labs.lab import Claim, Context, Lab, LabError, Option, Result, Table, held
 from vivavoce.labs.networks import Recipe
 from vivavoce.labs.tables import OPTIONS, Examples, read_examples
@@ -57,7 +58,7 @@ class Fitting(Lab):
         if not path.is_file():
             raise LabError(f"{source}: no such file; a table (.csv) or a recorded run (.db) is expected")
         if path.suffix == STORE_ENDING:
-            return fit_run.report(fit_run.open_store(path), path.name)
+            return fit_run.report(open_store(path), path.name)
         width = context.options["width"]
         if not 1 <= width <= WIDEST:
             raise LabError(f"--width must lie between 1 and {WIDEST}, not {width}")

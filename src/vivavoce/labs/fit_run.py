@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -18,9 +17,7 @@ from vivavoce.labs.lab import Claim, LabError, Result, Table, held
 from vivavoce.measure.paired import Difference
 from vivavoce.measure.student import two_sided_p
 from vivavoce.measure.trend import robust_trend
-from vivavoce.record.errors import StoreError
 from vivavoce.record.run import Run
-from vivavoce.record.store import open_run
 from vivavoce.report.words import number
 
 Z95 = 1.96
@@ -42,14 +39,6 @@ class State:
     gap: Difference | None  # None where the two losses are not of one kind
     gap_since: int | None  # step from which on the gap is significant
     rise: Difference
-
-
-def open_store(path: Path) -> Run:
-    """Open a recorded run. Raises LabError."""
-    try:
-        return open_run(path)
-    except StoreError as error:
-        raise LabError(str(error)) from None
 
 
 def state_of(run: Run, name: str) -> State:
