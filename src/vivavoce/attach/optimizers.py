@@ -247,16 +247,13 @@ class OptimizerTap(Tap):
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         light, session = self._light, self.session
-        if light.key is not None or light.on:
-            try:
-                self._after_light_step(id(optimizer))
-            except Exception as error:
-                self.fail(error)
-            return
-        if not self.on or torch.compiler.is_compiling() or not session.active or self._inside_another():
-            return
-        started = now()
         try:
+            if light.key is not None or light.on:
+                self._after_light_step(id(optimizer))
+                return
+            if not self.on or torch.compiler.is_compiling() or not session.active or self._inside_another():
+                return
+            started = now()
             state = self.state_of(optimizer)
             if not state.followed:
                 return
