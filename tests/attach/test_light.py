@@ -1,5 +1,6 @@
 """Light steps: every loss is recorded, every step counted, and whatever is unusual ends the round."""
 
+import ctypes
 import math
 
 import pytest
@@ -12,6 +13,7 @@ from torch.optim.optimizer import (
 )
 
 import vivavoce
+from vivavoce.attach.light import finite_at
 
 from .reading import rows
 
@@ -188,3 +190,40 @@ def test_an_optimizer_that_dies_in_a_round_is_let_go(lightly):
         assert run._session.light.state is None, "the model is gone: nothing is held of its optimizer"
         fit(20)
     assert len(rows(run.run, "train/loss")) == 40
+
+
+def test_a_gradient_that_has_left_the_cpu_in_a_round_is_not_read():
+    parameter = nn.Parameter(torch.ones(2, device="meta"))
+    parameter.grad = torch.ones(2, device="meta")  # has no memory, as that of a GPU is none of ours
+    assert finite_at(parameter, ctypes.c_float)
+    assert finite_at(parameter)
+
+
+def broken(*_):
+    raise RuntimeError("a fault of ours")
+
+
+@pytest.mark.parametrize("where", ["finite_at", "loss", "hand_over"])
+def test_a_fault_on_the_fast_path_stays_away_from_the_training(tmp_path, monkeypatch, capsys, where):
+    run = vivavoce.watch(budget=0.5, directory=tmp_path).start()
+    session = run._session
+    session.budget.light_steps = lambda step: ROUND
+    session.budget.wants_deep = lambda step: False
+
+    def spoil(step, model, optimizer):
+        if step == 15:
+            assert session.light.fast
+            if where == "finite_at":
+                monkeypatch.setattr("vivavoce.attach.optimizers.finite_at", broken)
+            elif where == "loss":
+                monkeypatch.setattr("vivavoce.attach.backward.BackwardSite.surprising", broken)
+            else:
+                monkeypatch.setattr("vivavoce.attach.backward.BackwardTap.hand_over", broken)
+
+    torch.manual_seed(0)
+    losses = fit(40, closed_over=spoil)
+    run.stop()
+    torch.manual_seed(0)
+    assert losses == fit(40)
+    assert session.faults
+    assert "the training goes on" in capsys.readouterr().err

@@ -134,3 +134,24 @@ def test_short_floats_break_nothing_by_rounding(tmp_path):
 def test_what_is_no_rule_is_refused_at_once(tmp_path, text):
     with pytest.raises(ValueError, match=r"speaks of none|is no rule|are allowed|only calls|no words"):
         vivavoce.watch(directory=tmp_path, rules=[text])
+
+
+def test_a_training_input_is_not_kept_nor_held_against_validation(tmp_path):
+    model = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+
+    def train():
+        for _ in range(2):
+            batch = torch.full((4, 1), 100.0)
+            optimizer.zero_grad()
+            model(batch).square().mean().backward()  # by hand: no loss function takes the input
+            with torch.no_grad():
+                F.mse_loss(model(torch.zeros(4, 1)), torch.zeros(4, 1))
+            optimizer.step()
+
+    run = vivavoce.watch(budget=0.5, directory=tmp_path, rules=["prediction >= input"]).start()
+    take_everything(run._session)
+    train()
+    assert run._session.rules._input is None
+    run.stop()
+    assert run.run.tracks("val/rule") == []

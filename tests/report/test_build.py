@@ -23,7 +23,7 @@ def validator():
 @pytest.mark.parametrize(
     "report",
     [
-        report_of(EXPLODING, NOTE, path="/tmp/run.db"),
+        report_of(EXPLODING, NOTE, path="run.db"),
         report_of(outcome="healthy", reason="Nothing found."),
         report_of(outcome="no-training", reason="No step.", run=make_run()),
     ],

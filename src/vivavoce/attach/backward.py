@@ -109,21 +109,24 @@ class BackwardTap(Tap):
 
     def _at_once(self, loss: Any) -> bool:
         """The fast path of a light step: the raw loss, and no more. False where the ordinary path is needed."""
-        frame = _getframe(2)
-        if frame.f_code is _TENSOR_BACKWARD and frame.f_back is not None:
-            frame = frame.f_back
-        site = self.sites.get((id(frame.f_code), frame.f_lasti))
-        if site is None or type(loss) is not Tensor or not loss.is_cpu or loss.numel() != 1:
-            return False
-        value: float = loss.item()
-        if value - value != 0.0:
-            return False
-        session = self.session
-        session.light.backward_calls += 1
-        site.steps.append(session.coming)
-        site.losses.append(value)
-        if site.surprising(value):
-            self._surprised()
+        try:
+            frame = _getframe(2)
+            if frame.f_code is _TENSOR_BACKWARD and frame.f_back is not None:
+                frame = frame.f_back
+            site = self.sites.get((id(frame.f_code), frame.f_lasti))
+            if site is None or type(loss) is not Tensor or not loss.is_cpu or loss.numel() != 1:
+                return False
+            value: float = loss.item()
+            if value - value != 0.0:
+                return False
+            session = self.session
+            session.light.backward_calls += 1
+            site.steps.append(session.coming)
+            site.losses.append(value)
+            if site.surprising(value):
+                self._surprised()
+        except Exception as error:
+            self.fail(error)
         return True
 
     def hand_over(self) -> None:

@@ -28,7 +28,10 @@ class CompileTap(Tap):
     def _wrap_compile(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def compile(*args: Any, **kwargs: Any) -> Any:
             if self.on and self.session.active:
-                self.session.leave_modules_alone()
+                try:
+                    self.session.leave_modules_alone()
+                except Exception as error:
+                    self.fail(error)
             return original(*args, **kwargs)
 
         return compile

@@ -92,7 +92,7 @@ def finite_at(parameter: Tensor | None, kind: Any = None) -> bool:
     `kind` is the element's C type, where it is known. True where there is no gradient, or none that can be read.
     """
     gradient = None if parameter is None else parameter.grad
-    if gradient is None:
+    if gradient is None or not gradient.is_cpu:  # a model may move to a device in the middle of a round
         return True
     kind = kind or _kind_of(parameter)
     if kind is None:

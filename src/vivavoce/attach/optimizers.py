@@ -166,27 +166,20 @@ class OptimizerTap(Tap):
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         light, session = self._light, self.session
-        if light.key == id(optimizer) and not self._stepping and finite_at(light.sentinel, light.kind):
-            light.left -= 1
-            light.backward_calls = 0
-            session.step = session.coming
-            session.coming += 1
-            if light.left == 0:
-                light.last = True
-                self.hear_ends()
-            return
-        if not self.on or torch.compiler.is_compiling() or not session.active:
-            return
-        key = id(optimizer)
-        if light.key is not None:
-            self._more_than_counting(key)
-        if self._stepping:
-            self._stepping = _still_stepping(self._stepping)
-        self._stepping.append(key)
-        if len(self._stepping) > 1:
-            light.barred = True  # its steps are not to be counted by their beginnings
-            return
-        if light.on and self._step_lightly(key):
+        try:
+            if light.key == id(optimizer) and not self._stepping and finite_at(light.sentinel, light.kind):
+                light.left -= 1
+                light.backward_calls = 0
+                session.step = session.coming
+                session.coming += 1
+                if light.left == 0:
+                    light.last = True
+                    self.hear_ends()
+                return
+            if not self.on or torch.compiler.is_compiling() or not session.active or self._done_before(id(optimizer)):
+                return
+        except Exception as error:
+            self.fail(error)
             return
         started = now()
         try:
@@ -204,6 +197,19 @@ class OptimizerTap(Tap):
         except Exception as error:
             self.fail(error)
         session.budget.charge(now() - started)
+
+    def _done_before(self, key: int) -> bool:
+        """Note that an optimizer is inside `step()`; True where no more is to be done: it was counted, or another counts."""
+        light = self._light
+        if light.key is not None:
+            self._more_than_counting(key)
+        if self._stepping:
+            self._stepping = _still_stepping(self._stepping)
+        self._stepping.append(key)
+        if len(self._stepping) > 1:
+            light.barred = True  # its steps are not to be counted by their beginnings
+            return True
+        return light.on and self._step_lightly(key)
 
     def ignore_ends(self) -> None:
         """Do nothing at the end of a step while steps are only counted."""
@@ -241,24 +247,13 @@ class OptimizerTap(Tap):
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         light, session = self._light, self.session
-        if light.key is not None:
-            if light.last:
-                session.end_light_round()
-            return
-        if not self.on or torch.compiler.is_compiling() or not session.active:
-            return
-        if self._stepping:
-            self._stepping.pop()
-        if self._stepping:
-            return
-        if light.on:
-            state = self.states[id(optimizer)]
-            state.steps += 1
-            state.backward_calls = 0
-            session.end_light_step()
-            return
-        started = now()
         try:
+            if light.key is not None or light.on:
+                self._after_light_step(id(optimizer))
+                return
+            if not self.on or torch.compiler.is_compiling() or not session.active or self._inside_another():
+                return
+            started = now()
             state = self.state_of(optimizer)
             if not state.followed:
                 return
@@ -274,6 +269,26 @@ class OptimizerTap(Tap):
             return
         session.budget.charge(now() - started)
         session.end_step(state)
+
+    def _after_light_step(self, key: int) -> None:
+        """The end of a step of a light round. Raises `StopTraining`, like `Session.end_step`."""
+        light, session = self._light, self.session
+        if light.key is not None:
+            if light.last:
+                session.end_light_round()
+            return
+        if not self.on or torch.compiler.is_compiling() or not session.active or self._inside_another():
+            return
+        state = self.states[key]
+        state.steps += 1
+        state.backward_calls = 0
+        session.end_light_step()
+
+    def _inside_another(self) -> bool:
+        """An optimizer's `step()` is over: whether it was called from inside another's."""
+        if self._stepping:
+            self._stepping.pop()
+        return bool(self._stepping)
 
     def _refresh(self, state: OptimizerState, optimizer: Any, closure: bool, started: float) -> float:
         """Learn an optimizer's parameters, at its first step and when groups were added. Returns a fresh start time."""
@@ -521,7 +536,7 @@ def _has_closure(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
 
 def _still_stepping(stepping: list[int]) -> list[int]:
     """Of the optimizers inside `step()`, those whose call is still on the stack: the others were left by an exception."""
-    frame: FrameType | None = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(3)
     alive: list[int] = []
     while frame is not None:
         if frame.f_code.co_name == "wrapper":  # PyTorch's, around every `step`

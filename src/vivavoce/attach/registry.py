@@ -7,6 +7,7 @@ import inspect
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from types import FrameType
 from typing import Any
@@ -254,6 +255,10 @@ class ModuleIndex:
         return heard
 
     def _registered(self, module: nn.Module, name: str, value: Any) -> None:
+        with suppress(Exception):  # inside the user's constructor: one that is not heard of here is searched for later
+            self._hear(module, value)
+
+    def _hear(self, module: nn.Module, value: Any) -> None:
         known = self._modules.get(id(module))
         if known is None or known() is not module:  # addresses are used again
             self._modules[id(module)] = weakref.ref(module)

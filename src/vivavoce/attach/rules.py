@@ -49,6 +49,10 @@ class RuleTap(Tap):
     def sampled(self, loss: int, function: str, prediction: Any, target: Any) -> None:
         """A loss function was called in training on a sampled step."""
         self._look("rule", self.session.coming, loss, function, prediction, target)
+        self.forget_input()
+
+    def forget_input(self) -> None:
+        """The sampled step is over: its input belongs to no later prediction, and is not kept alive."""
         self._input = None
 
     def validated(self, loss: int, function: str, call: int, prediction: Any, target: Any) -> None:
@@ -56,6 +60,7 @@ class RuleTap(Tap):
         if not self.rules or call > CALLS_A_PASS or not self.session.budget.affords(self._cost):
             return
         started = now()
+        self.forget_input()  # of a training step
         self._look("val/rule", self.session.step, loss, function, prediction, target)
         self._cost = now() - started
 

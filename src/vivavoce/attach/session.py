@@ -207,7 +207,7 @@ class Session:
         """Take every tap out again; what was recorded stays, and `install` goes on with it."""
         if not self._installed:
             return
-        self.look_closer()
+        self._guarded(self.look_closer)
         self._installed = False
         self.active = False
         if self in _forking:
@@ -235,7 +235,7 @@ class Session:
         return Outcome(run, verdict, self.recorder.path, self._guarded(self.children) or [])
 
     def _guarded(self, closing: Callable[[], Any]) -> Any:
-        """What a last piece of work returns; None where it failed, so that the verdict still appears."""
+        """What a last piece of work returns; None where it failed, so that hooks still go and the verdict appears."""
         try:
             return closing()
         except Exception as fault:
@@ -459,18 +459,18 @@ class Session:
         """No more light steps for now, whatever was planned."""
         if self.light.on:
             self._light_since += self.light.settle()
-            self.backward.hand_over()
-            if self.light.key is not None:
-                self.optimizers.hear_ends()
             self.light.end()
+            self.optimizers.hear_ends()
             self._full_left = max(1, len(self._round | self._last_round))
             self.optimizers.forget_gradients()
+            self.backward.hand_over()
 
     def _maybe_end_sample(self) -> None:
         waiting = any(s.deep for s in self.optimizers.states.values() if s.id in self._round | self._last_round)
         if waiting and self.step - self._deep_since < LONGEST_SAMPLE:
             return
         self.deep = False
+        self.rules.forget_input()
         self.modules.disarm()
         self.modules.emit()
         self.insight.emit()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar
 
 from vivavoce.attach.patches import Patches
@@ -38,5 +39,6 @@ class Tap(ABC):
         if self.on:
             self.on = False
             self.session.light.barred = True
-            self.session.look_closer()
+            with suppress(Exception):  # it may be the same error again
+                self.session.look_closer()
             self.session.fault(self.name, error)

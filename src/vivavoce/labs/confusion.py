@@ -53,18 +53,11 @@ class Confusion(Lab):
     def prove(self, context: Context) -> Result:
         """Known labels, known noise, known costs: each claim is held against them."""
         parts = [part(context) for part in (streaming, ignored_class, coverage, noise, costs)]
-        claims = [claim for part in parts for claim in part.claims]
         answer = (
             "It shows what accuracy hides: which classes are confused, which are never predicted, and, with out-of-sample "
             "probabilities, which labels are probably wrong. Every number here was held against a truth known beforehand."
         )
-        return Result(
-            answer,
-            claims,
-            [table for part in parts for table in part.tables],
-            [figure for part in parts for figure in part.figures],
-            data={key: value for part in parts for key, value in part.data.items()},
-        )
+        return Result.of_parts(answer, parts)
 
     def apply(self, source: str, context: Context) -> Result:
         """The matrix of a file, its scores, and where probabilities are given the labels that look wrong."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vivavoce.labs.confusion_views import percent
-from vivavoce.labs.inputs import Chunk, CsvFile
+from vivavoce.labs.inputs import Chunk, CsvFile, natural_order
 from vivavoce.labs.lab import Context, LabError
 from vivavoce.measure.confusion import ConfusionMatrix, Counts
 from vivavoce.measure.confusion_costs import ScoreHistogram, Threshold
@@ -96,7 +96,7 @@ def _counted(file: CsvFile, real: str, predicted: str, context: Context) -> Conf
             _check_pairs(chunk, real, predicted, pairs)
     stripped = [((left.strip(), right.strip()), count) for (left, right), count in pairs.items()]
     reals, guesses = ({pair[side] for pair, _ in stripped} for side in (0, 1))
-    names = sorted(reals | guesses, key=_natural)
+    names = sorted(reals | guesses, key=natural_order)
     matrix = ConfusionMatrix(names or 1)
     numbers = {name: number for number, name in enumerate(names)}
     for (left, right), count in stripped:
@@ -127,15 +127,7 @@ def _stripped(chunk: Chunk, column: str) -> list[str]:
 
 
 def _some(labels: set[str], most: int = 4) -> str:
-    return ", ".join(map(repr, sorted(labels, key=_natural)[:most])) + (" …" if len(labels) > most else "")
-
-
-def _natural(label: str) -> tuple[int, float, str]:
-    """Numbers by size, before words in alphabetical order."""
-    try:
-        return 0, float(label), label
-    except ValueError:
-        return 1, 0.0, label
+    return ", ".join(map(repr, sorted(labels, key=natural_order)[:most])) + (" …" if len(labels) > most else "")
 
 
 def _check_classes(file: CsvFile, real: str, names: Sequence[str], rows: int) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from vivavoce.labs import fit_proof, fit_run
-from vivavoce.labs.baselines_words import unit
+from vivavoce.labs.baselines_words import interval, unit
 from vivavoce.labs.figures import Line, XYPlot
 from vivavoce.labs.fit_networks import networks
 from vivavoce.labs.fit_variants import LEVEL, MORE_DATA_WORTH, RATE, WIDEST, Curve, Fit, Remedy, assess
+from vivavoce.labs.inputs import open_store
 from vivavoce.labs.lab import Claim, Context, Lab, LabError, Option, Result, Table, held
 from vivavoce.labs.networks import Recipe
 from vivavoce.labs.tables import OPTIONS, Examples, read_examples
@@ -57,7 +58,7 @@ class Fitting(Lab):
         if not path.is_file():
             raise LabError(f"{source}: no such file; a table (.csv) or a recorded run (.db) is expected")
         if path.suffix == STORE_ENDING:
-            return fit_run.report(fit_run.open_store(path), path.name)
+            return fit_run.report(open_store(path), path.name)
         width = context.options["width"]
         if not 1 <= width <= WIDEST:
             raise LabError(f"--width must lie between 1 and {WIDEST}, not {width}")
@@ -80,11 +81,11 @@ def _answer(fit: Fit, examples: Examples) -> str:
         "underfitting": "underfits",
     }
     since = f", since epoch {fit.gap_since}" if fit.gap_since is not None and fit.gap.low > 0 else ""
-    helping = [f"{remedy.name} ({_interval(remedy.change)})" for remedy in fit.remedies if remedy.helps]
+    helping = [f"{remedy.name} ({interval(remedy.change)})" for remedy in fit.remedies if remedy.helps]
     told = f" What helps, by its change of the {loss}: {', '.join(helping)}." if helping else ""
     return (
         f"A network of two layers of {fit.recipe.width} units {verdicts[fit.verdict]}. Validation {loss} {number(now)}, training "
-        f"{number(float(fit.course.training[-1].mean()))}: a gap of {_interval(fit.gap)}{since}.{told} {_more_data(fit.curve)}"
+        f"{number(float(fit.course.training[-1].mean()))}: a gap of {interval(fit.gap)}{since}.{told} {_more_data(fit.curve)}"
     )
 
 
@@ -99,10 +100,6 @@ def _more_data(curve: Curve) -> str:
     return f"More data would hardly help: twice as many would save {twice}."
 
 
-def _interval(difference: Difference) -> str:
-    return f"{number(difference.mean)} [{number(difference.low)}, {number(difference.high)}]"
-
-
 def _claims(fit: Fit, examples: Examples) -> list[Claim]:
     now = float(fit.course.validation[-1].mean())
     best = int(fit.course.epochs[fit.course.stopped[0]])
@@ -110,21 +107,21 @@ def _claims(fit: Fit, examples: Examples) -> list[Claim]:
     stopping, fewer = (next(r for r in fit.remedies if r.name == name) for name in ("stopping early", "fewer units"))
     claims = [
         held("the network beats a constant", f"{unit(examples)} {number(now)}", f"below {number(fit.constant)}", now < fit.constant),
-        held("training and validation loss are alike", f"gap {_interval(fit.gap)}", "no gap", not fit.gap.low > 0),
-        held("the last epoch is as good as the best", f"best at {best}{worse}; stopping changes {_interval(stopping.change)}", "no significant saving", not stopping.helps),
+        held("training and validation loss are alike", f"gap {interval(fit.gap)}", "no gap", not fit.gap.low > 0),
+        held("the last epoch is as good as the best", f"best at {best}{worse}; stopping changes {interval(stopping.change)}", "no significant saving", not stopping.helps),
     ]  # fmt: skip
     if fit.gap.low > 0:
-        claims.append(held("the gap means that the network is too large", f"fewer units change {_interval(fewer.change)}", "a saving", fewer.helps))  # fmt: skip
+        claims.append(held("the gap means that the network is too large", f"fewer units change {interval(fewer.change)}", "a saving", fewer.helps))  # fmt: skip
     return claims
 
 
 def _remedies(fit: Fit, examples: Examples) -> Table:
-    rows = [[remedy.name, _interval(remedy.change), f"{remedy.p:.2g}", _outcome(remedy)] for remedy in fit.remedies]
+    rows = [[remedy.name, interval(remedy.change), f"{remedy.p:.2g}", _outcome(remedy)] for remedy in fit.remedies]
     saves = fit.curve.saves
     if saves is not None:
         now = float(fit.curve.errors[-1].mean())
         change = Difference(-now * saves.mean, -now * saves.high, -now * saves.low, float("nan"))
-        rows.append(["twice the data (foretold, 90 %)", _interval(change), "–", "helps" if saves.mean > MORE_DATA_WORTH else "hardly"])  # fmt: skip
+        rows.append(["twice the data (foretold, 90 %)", interval(change), "–", "helps" if saves.mean > MORE_DATA_WORTH else "hardly"])  # fmt: skip
     about = "95 % intervals of the paired bootstrap, p adjusted by Holm"
     return Table(f"What would change the validation {unit(examples)} ({about})", ["change", "by", "p", ""], rows)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -12,14 +11,13 @@ from vivavoce.examine.progress import Progress
 from vivavoce.examine.underfitting import limit_of
 from vivavoce.examine.validation import Validation, validation_of
 from vivavoce.examine.verdict import examine
+from vivavoce.labs.baselines_words import interval
 from vivavoce.labs.figures import Line, XYPlot
 from vivavoce.labs.lab import Claim, LabError, Result, Table, held
 from vivavoce.measure.paired import Difference
 from vivavoce.measure.student import two_sided_p
 from vivavoce.measure.trend import robust_trend
-from vivavoce.record.errors import StoreError
 from vivavoce.record.run import Run
-from vivavoce.record.store import open_run
 from vivavoce.report.words import number
 
 Z95 = 1.96
@@ -41,14 +39,6 @@ class State:
     gap: Difference | None  # None where the two losses are not of one kind
     gap_since: int | None  # step from which on the gap is significant
     rise: Difference
-
-
-def open_store(path: Path) -> Run:
-    """Open a recorded run. Raises LabError."""
-    try:
-        return open_run(path)
-    except StoreError as error:
-        raise LabError(str(error)) from None
 
 
 def state_of(run: Run, name: str) -> State:
@@ -142,31 +132,27 @@ def _gap_sentence(state: State) -> str:
     if state.gap is None:
         return "Training and validation loss are not of one kind, so that their gap says nothing."
     since = f", since step {state.gap_since:,}" if state.gap_since is not None and state.gap.significant else ""
-    return f"The gap is {_interval(state.gap)} (validation {number(state.validation.end)}, training {number(state.progress.end)}){since}."
+    return f"The gap is {interval(state.gap)} (validation {number(state.validation.end)}, training {number(state.progress.end)}){since}."
 
 
 def _rise_sentence(state: State) -> str:
     best = int(state.validation.steps[state.validation.best])
     if _significant_rise(state):
-        return f"Since its best at step {best:,} the validation loss rose by {_interval(state.rise)}."
+        return f"Since its best at step {best:,} the validation loss rose by {interval(state.rise)}."
     return "The validation loss has not risen significantly from its best."
-
-
-def _interval(difference: Difference) -> str:
-    return f"{number(difference.mean)} [{number(difference.low)}, {number(difference.high)}]"
 
 
 def _advice(run: Run, state: State) -> list[tuple[str, str, str]]:
     """Change, whether it would help, and what in the run says so."""
     best = int(state.validation.steps[state.validation.best])
-    stop = f"{_interval(state.rise)} above its best at step {best:,}"
+    stop = f"{interval(state.rise)} above its best at step {best:,}"
     falling, stuck, limit = _still_falling(state), _stuck(state), limit_of(run)
     gap = state.gap
     large = gap is not None and gap.low > LARGE_GAP * state.validation.end
     shown = (
         "the gap is not known"
         if gap is None
-        else f"the gap is {_interval(gap)} of a validation loss of {number(state.validation.end)}"
+        else f"the gap is {interval(gap)} of a validation loss of {number(state.validation.end)}"
     )
     left = "chance level is not known" if state.progress.chance is None else f"the training loss is {state.progress.end / state.progress.chance:.0%} of chance level"  # fmt: skip
     return [
@@ -181,8 +167,8 @@ def _advice(run: Run, state: State) -> list[tuple[str, str, str]]:
 def _claims(state: State) -> list[Claim]:
     claims = []
     if state.gap is not None:
-        claims.append(held("validation loss and training loss are alike", f"gap {_interval(state.gap)}", "no gap", not state.gap.low > 0))  # fmt: skip
-    claims.append(held("the last weights are as good as the best ones", f"rise since the best {_interval(state.rise)}", "none", not _significant_rise(state)))  # fmt: skip
+        claims.append(held("validation loss and training loss are alike", f"gap {interval(state.gap)}", "no gap", not state.gap.low > 0))  # fmt: skip
+    claims.append(held("the last weights are as good as the best ones", f"rise since the best {interval(state.rise)}", "none", not _significant_rise(state)))  # fmt: skip
     if state.gap is not None and state.gap.low > 0:
         rose = _significant_rise(state)
         claims.append(

@@ -58,13 +58,7 @@ class Fourier(Lab):
             "frequency, amplitude and phase come out as exactly as the noise allows. It also shows in the loss whether the "
             "data were shuffled, and which frequencies a network has not learned."
         )
-        return Result(
-            answer,
-            [claim for part in parts for claim in part.claims],
-            [table for part in parts for table in part.tables],
-            [figure for part in parts for figure in part.figures],
-            data={key: value for part in parts for key, value in part.data.items()},
-        )
+        return Result.of_parts(answer, parts)
 
     def apply(self, source: str, context: Context) -> Result:
         """The cycles of a file with intervals, its spectrum and spectrogram, and what the strongest rebuild."""

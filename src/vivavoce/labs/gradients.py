@@ -16,13 +16,11 @@ from vivavoce.examine.verdict import examine
 from vivavoce.labs.figures import Figure, Line, XYPlot
 from vivavoce.labs.gradients_proof import foretold, growth_claims, remedies
 from vivavoce.labs.gradients_slow import warnings
-from vivavoce.labs.inputs import is_file
+from vivavoce.labs.inputs import is_file, open_store
 from vivavoce.labs.lab import Context, Lab, LabError, Option, Result, Table
 from vivavoce.measure.growth import OVERFLOW
-from vivavoce.record.errors import StoreError
 from vivavoce.record.folder import list_runs
 from vivavoce.record.run import Run
-from vivavoce.record.store import open_run
 from vivavoce.record.tracks import Track
 
 STORE_ENDING = ".db"
@@ -77,7 +75,7 @@ class Gradients(Lab):
         if not is_file(source):
             raise LabError(f"{source}: no such file; a script or a recorded run is expected")
         if path.suffix == STORE_ENDING:
-            return report(_opened(path), path.name)
+            return report(open_store(path), path.name)
         if path.suffix != ".py":
             raise LabError(f"{source}: a Python script (.py) or a recorded run (.db) is expected")
         with tempfile.TemporaryDirectory() as folder:
@@ -85,14 +83,7 @@ class Gradients(Lab):
             runs = list_runs(Path(folder))
             if not runs:
                 raise LabError(f"{source} trained nothing that could be recorded{note}")
-            return report(_opened(runs[0].path), path.name, note)
-
-
-def _opened(path: Path) -> Run:
-    try:
-        return open_run(path)
-    except StoreError as error:
-        raise LabError(str(error)) from None
+            return report(open_store(runs[0].path), path.name, note)
 
 
 def _watch(script: Path, folder: Path, context: Context) -> str:

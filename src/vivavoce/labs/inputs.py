@@ -1,4 +1,4 @@
-"""Tables in files, read in chunks: the data need not fit in memory. Every error is one line that names file and row."""
+"""What labs are given: recorded runs, and tables in files, read in chunks. Every error is one line that names file and row."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vivavoce.labs.lab import Context, LabError
+from vivavoce.record.errors import StoreError
+from vivavoce.record.run import Run
+from vivavoce.record.store import open_run
 from vivavoce.settings import did_you_mean
 
 ROWS_PER_CHUNK = 65_536
@@ -192,3 +195,19 @@ def _first_line(path: Path) -> str:
         raise LabError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from None
     except OSError as error:
         raise LabError(f"{path}: {error.strerror or error}") from None
+
+
+def natural_order(label: str) -> tuple[int, float, str]:
+    """Numbers by size, before words in alphabetical order."""
+    try:
+        return 0, float(label), label
+    except ValueError:
+        return 1, 0.0, label
+
+
+def open_store(path: Path) -> Run:
+    """Open a recorded run. Raises LabError."""
+    try:
+        return open_run(path)
+    except StoreError as error:
+        raise LabError(str(error)) from None

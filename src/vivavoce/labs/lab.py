@@ -93,6 +93,18 @@ class Result:
     notes: Sequence[str] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def of_parts(cls, answer: str, parts: Sequence[Result]) -> Result:
+        """One answer to what several parts of a lab found out, in their order; their own answers are left out."""
+        return cls(
+            answer,
+            [claim for part in parts for claim in part.claims],
+            [table for part in parts for table in part.tables],
+            [figure for part in parts for figure in part.figures],
+            [note for part in parts for note in part.notes],
+            {key: value for part in parts for key, value in part.data.items()},
+        )
+
 
 @dataclass(frozen=True)
 class Option:

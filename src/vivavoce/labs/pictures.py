@@ -8,9 +8,10 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
+from vivavoce.report.png import SIGNATURE, chunk
+
 Bytes = NDArray[np.uint8]
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}  # channels: grey, RGB, RGB with opacity
 _BITS = 8
 _MILLISECONDS = 1_000  # of which a frame's time is counted
@@ -44,16 +45,12 @@ def film(frames: Bytes, milliseconds: int) -> bytes:
             number += 1
         else:
             chunks.append((b"IDAT", data))
-    return _SIGNATURE + b"".join(_chunk(kind, data) for kind, data in [*chunks, (b"IEND", b"")])
+    return SIGNATURE + b"".join(chunk(kind, data) for kind, data in [*chunks, (b"IEND", b"")])
 
 
 def _compressed(frame: Bytes) -> bytes:
     lines = frame.reshape(len(frame), -1)
     return zlib.compress(np.concatenate([np.zeros((len(lines), 1), np.uint8), lines], axis=1).tobytes(), 9)
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def tiled(pictures: Bytes, columns: int, gap: int = 2) -> Bytes:

@@ -41,13 +41,7 @@ class Rules(Lab):
             "are few, yet leaves most of the violations on new examples. Projecting the answers onto the rules leaves none, and "
             "where the rules are true the squared error cannot grow; it falls most where data are scarce."
         )
-        return Result(
-            answer,
-            [claim for part in parts for claim in part.claims],
-            [table for part in parts for table in part.tables],
-            [figure for part in parts for figure in part.figures],
-            data={key: value for part in parts for key, value in part.data.items()},
-        )
+        return Result.of_parts(answer, parts)
 
     def apply(self, source: str, context: Context) -> Result:
         """Check the rows of a table; project its predictions, or learn its targets with the rules, where it says so."""

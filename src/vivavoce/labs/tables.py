@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vivavoce.labs.figures import Floats
-from vivavoce.labs.inputs import MOST_NAMES, CsvFile
+from vivavoce.labs.inputs import MOST_NAMES, CsvFile, natural_order
 from vivavoce.labs.lab import Context, LabError, Option
 
 MOST_CATEGORIES = 20  # kinds of a column of words that get an indicator of their own
@@ -117,7 +117,7 @@ def _check_target(cells: Sequence[str], name: str, first: int, source: str) -> N
 def _target(source: str, name: str, cells: list[str], task: str) -> tuple[Floats | NDArray[np.int64], tuple[str, ...]]:
     values = _numbers(cells)
     if values is None or task == "classes" or (task == "auto" and _few_whole(values)):
-        kinds = sorted(set(cells), key=_natural)
+        kinds = sorted(set(cells), key=natural_order)
         if task == "numbers":
             bad = next(cell for cell in cells if _numbers([cell]) is None)
             raise LabError(f"{source}: {name} must be numbers with --task numbers, not {bad!r}")
@@ -138,14 +138,6 @@ def _few_whole(values: Floats) -> bool:
     different = np.unique(values[np.isfinite(values)])
     whole = bool(np.all(different == np.round(different)))
     return len(different) <= 2 or (whole and len(different) <= MOST_NUMERIC_CLASSES)
-
-
-def _natural(label: str) -> tuple[int, float, str]:
-    """Numbers by size, before words in alphabetical order."""
-    try:
-        return 0, float(label), label
-    except ValueError:
-        return 1, 0.0, label
 
 
 def _common(

@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _BITS_PER_PIXEL = 8
 _COLOUR_TYPE_PALETTE = 3
 
@@ -25,8 +25,9 @@ def encode(indices: NDArray[np.uint8], palette: list[tuple[int, int, int]], tran
     if transparent is not None:
         chunks.append((b"tRNS", bytes(0 if index == transparent else 255 for index in range(len(palette)))))
     chunks += [(b"IDAT", zlib.compress(lines.tobytes(), 9)), (b"IEND", b"")]
-    return _SIGNATURE + b"".join(_chunk(kind, data) for kind, data in chunks)
+    return SIGNATURE + b"".join(chunk(kind, data) for kind, data in chunks)
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """One chunk of a PNG file, with its length and its checksum."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vivavoce.labs.lab import LabError
+from vivavoce.report.png import SIGNATURE, chunk
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}  # by colour type: grey, RGB, grey with alpha, RGB with alpha
 KEPT = {b"cHRM", b"gAMA", b"iCCP", b"sRGB", b"cICP", b"pHYs", b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"tIME"}
 LEVEL = 6  # of zlib
@@ -60,7 +60,7 @@ def encode(picture: Png16) -> bytes:
     lines[:, 1 + step :] -= flat[:, :-step]
     header = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
     body = [*picture.chunks, (b"IDAT", zlib.compress(lines.tobytes(), LEVEL)), (b"IEND", b"")]
-    return SIGNATURE + b"".join(_chunk(*chunk) for chunk in [(b"IHDR", header), *body])
+    return SIGNATURE + b"".join(chunk(*part) for part in [(b"IHDR", header), *body])
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -73,10 +73,6 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
             raise ValueError(f"checksum of {name.decode('latin-1')} does not match")
         yield name, content
         place += 12 + size
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def _unfiltered(lines: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
