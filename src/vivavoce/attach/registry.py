@@ -267,9 +267,13 @@ class ModuleIndex:
             self._note_site(value)
 
     def _note_site(self, module: nn.Module) -> None:
+        """Note where a module was made. PyTorch calls this while the user's module is built: nothing may be raised here."""
         known = self._made.get(id(module))
         if known is None or known[0]() is not module:
-            self._made[id(module)] = (weakref.ref(module), self._sites.site(2))
+            site = None
+            with suppress(Exception):
+                site = self._sites.site(2)
+            self._made[id(module)] = (weakref.ref(module), site)
 
     def site(self, module: nn.Module) -> Site | None:
         """The user's line that made a module, or gave it to the one it belongs to; None where that was not heard of."""
