@@ -28,8 +28,10 @@ FIRST = """## The first number, and the present one
 
 The report programs were first run when the detectors had seen development programs only; that is the **first** column, and it stays.
 The detectors were then changed, from development programs, among them {added} that were written after the first run; no miss of a
-report program was opened to change one. (That copies of a model for each task slowed a run down thirtyfold was noticed on a report program.) The **present** column is the same recorded runs, examined again. What is recorded of a run
-has changed since, too, for losses written by hand above all; runs recorded before that do not gain from it. Where the second column is no
+report program was opened to change one. (That copies of a model for each task slowed a run down thirtyfold was noticed on a report
+program, and mended for the first column's runs too, for speed alone.) The **present** column is the same recorded runs, examined again.
+They were recorded on two cores that about twenty other processes were using: Viva's budget counts wall time, so it sampled less than on a
+machine of one's own. What is recorded of a run has changed since, too, for losses written by hand above all; runs recorded before that do not gain from it. Where the second column is no
 better than the first, what was learned from the new development programs did not carry over to these.
 
 """
@@ -180,7 +182,7 @@ def _times(verdicts: Sequence[Verdict], rows: dict[str, Times]) -> str:
     lines = [
         "## Time to verdict",
         "",
-        f"{len(known)} runs, drawn at random, were cut off at {len(SHARES)} points ({', '.join(f'{share:.0%}' for share in SHARES)} of its steps) and examined "
+        f"{len(known)} runs, drawn at random, were cut off at {len(SHARES)} points ({', '.join(f'{share:.0%}' for share in SHARES)} of their steps) and examined "
         "there as if they were still going on. The live examination looks as often as its budget lets it.",
         "",
         f"* Of {len(sick)} sick runs, an accepted cause was raised at some point in {len(shares)}; "
