@@ -16,11 +16,11 @@ from vivavoce.repair.outcome import Outcome
 from vivavoce.repair.reading import TRAINING_LOSS, Reading
 from vivavoce.repair.specification import Specification
 
+pytestmark = pytest.mark.timeout(900)  # seconds: whole runs in processes of their own
+
 DIES = """\
 import os, signal
 from pathlib import Path
-
-pytestmark = pytest.mark.timeout(900)  # seconds: whole runs in processes of their own
 marker = Path({marker!r})
 count = int(marker.read_text()) if marker.exists() else 0
 marker.write_text(str(count + 1))
