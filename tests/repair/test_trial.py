@@ -16,11 +16,11 @@ from vivavoce.repair.reading import TRAINING_LOSS, Reading
 from vivavoce.repair.specification import Budget, Specification
 from vivavoce.repair.supervision import conduct
 
+pytestmark = pytest.mark.timeout(900)  # seconds: whole runs in processes of their own
+
 FILES = """\
 import sys
 from pathlib import Path
-
-pytestmark = pytest.mark.timeout(900)  # seconds: whole runs in processes of their own
 assert Path("config.txt").read_text() == Path(__file__).with_name("config.txt").read_text() == "settings"
 assert sys.argv[1:] == ["--epochs", "3"], sys.argv
 Path("config.txt").write_text("overwritten")
@@ -151,6 +151,21 @@ def test_a_script_that_fails_says_why(tmp_path: Path, text: str, message: str) -
     assert outcome.ended in ("exception", "lost")
     assert outcome.message.startswith(message)
     assert not outcome.trained
+
+
+BLINDED = """import torch
+from vivavoce.attach.session import Session
+def broken(*_):
+    raise RuntimeError("a fault of ours")
+Session._end_step = broken
+"""
+
+
+def test_a_trial_that_viva_did_not_see_to_its_end_is_not_judged(tmp_path: Path) -> None:
+    outcome = trial(tmp_path / "p", BLINDED + TRAINING)
+    assert outcome.ended == "lost"
+    assert not outcome.trained
+    assert "internal error" in outcome.message
 
 
 def test_an_outcome_survives_its_journey() -> None:
