@@ -153,6 +153,21 @@ def test_a_script_that_fails_says_why(tmp_path: Path, text: str, message: str) -
     assert not outcome.trained
 
 
+BLINDED = """import torch
+from vivavoce.attach.session import Session
+def broken(*_):
+    raise RuntimeError("a fault of ours")
+Session._end_step = broken
+"""
+
+
+def test_a_trial_that_viva_did_not_see_to_its_end_is_not_judged(tmp_path: Path) -> None:
+    outcome = trial(tmp_path / "p", BLINDED + TRAINING)
+    assert outcome.ended == "lost"
+    assert not outcome.trained
+    assert "internal error" in outcome.message
+
+
 def test_an_outcome_survives_its_journey() -> None:
     outcome = Outcome("a", 1, "finished", steps=5, levels={"x": float("nan"), "y": 0.5}, warnings=("w",))
     back = Outcome.from_json(outcome.to_json())

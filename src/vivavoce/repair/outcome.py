@@ -13,7 +13,7 @@ from vivavoce.repair.reading import Kind, Reading
 
 Ended = Literal["finished", "budget", "exception", "refused", "stopped early", "too slow", "lost"]
 # finished: by itself; budget: at its steps or seconds; refused: it needs what a trial cannot give; stopped early: hopeless;
-# too slow: killed; lost: the worker died
+# too slow: killed; lost: the worker died, or the recording broke off
 
 
 @dataclass(frozen=True)

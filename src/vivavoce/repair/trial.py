@@ -37,6 +37,7 @@ OUTPUT = "output.txt"  # the script's standard output
 STORES = "runs"
 LOST_STEPS = 20  # steps in a row without a finite loss after which a trial is hopeless: weights that are NaN stay so
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+BLINDING = frozenset({"session", "optimizers", "backward"})  # parts without which a trial cannot be judged
 REFUSED = 78  # exit status of a trial that was refused (sysexits.h: configuration error)
 
 
@@ -185,6 +186,8 @@ class Trial:
         if ending.error is not None and self.ended == "finished":
             self.ended = "exception"
             self.message = " ".join(f"{type(ending.error).__name__}: {ending.error}".split())[:500]
+        elif self.ended == "finished" and self.session is not None and BLINDING & set(self.session.faults):
+            self.ended, self.message = "lost", "an internal error of Viva's ended the recording of this trial"
         store = outcome.path if outcome else None
         steps = self.session.step if self.session else 0
         self._write({"exit_code": ending.exit_code, "store": store and str(store), "steps": steps})
