@@ -267,7 +267,7 @@ def test_a_folder_is_restored_and_what_fails_is_left_out(tmp_path: Path, photo: 
     result = run(str(folder), "-o", str(tmp_path / "out"), "--noise", "25")
     assert result.exit_code == 0, result.stderr
     assert sorted(path.name for path in (tmp_path / "out").rglob("*.*")) == ["a.png", "b.jpg", "c.tif"]
-    assert "d.png: is no picture" in " ".join(result.stdout.split())
+    assert "d.png:isnopicture" in "".join(result.stdout.split()), "the name may be broken over two lines"
     again = run(str(folder), "-o", str(tmp_path / "out"))
     assert again.exit_code == 2
     assert "--force" in again.stderr

@@ -92,7 +92,7 @@ def _zeroed(run: Run, optimizer: Optimizer, present: list[Parameter]) -> Finding
     found = _finding(run, optimizer, present, why, "critical", 1.0, 0.93)
     edit = f"optimizer.zero_grad()  # before backward(), or after {at(optimizer.step_site, 'step()')}"
     return found.with_(
-        remedies=(Remedy("clear-earlier", "clear the gradients before backward(), or after the step", edit),)
+        remedies=(Remedy("clear-before-backward", "clear the gradients before backward(), or after the step", edit),)
     )
 
 
