@@ -92,7 +92,7 @@ def _no_step(run: Run, optimizer: Optimizer) -> Finding:
         why=f"{made}: backward() was called {calls:,} times, and the weights are what they were at the beginning.",
         where=where(loss.site if loss else None, first_step=1, last_step=run.steps),
         evidence=(Evidence("largest update ‖Δw‖/‖w‖", 0.0, "", 0.0, "weights compared between backward calls"),),
-        remedies=(Remedy("step", "let the optimizer step", f"optimizer.step()  # after {at(loss.site if loss else None, 'loss.backward()')}"),),
+        remedies=(Remedy("missing-step", "let the optimizer step", f"optimizer.step()  # after {at(loss.site if loss else None, 'loss.backward()')}"),),
     )  # fmt: skip
 
 
