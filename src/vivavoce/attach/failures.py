@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vivavoce.attach import numbers
-from vivavoce.attach.graph import leaf_of, saved, walk
+from vivavoce.attach import numbers, wiring
+from vivavoce.attach.graph import leaf_of, walk
 from vivavoce.record.entities import Site
 
 if TYPE_CHECKING:
@@ -172,8 +172,8 @@ class Failures:
 
 def _judge(node: Any) -> str | None:
     """What an operation did wrong, "input" where it was handed a leaf that is not finite, None where all is well."""
-    result = saved(node, "result")
-    inputs = {name: saved(node, name) for name in SAVED_INPUTS}
+    result = wiring.saved(node, "result")
+    inputs = {name: wiring.saved(node, name) for name in SAVED_INPUTS}
     bad = [name for name, value in inputs.items() if value is not None and not _finite(value)]
     leaf_inputs = not any(following is not None for following, _ in node.next_functions[:1])
     if bad == ["target"]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from vivavoce.attach import numbers, wiring
+from vivavoce.attach import errors, numbers, wiring
 from vivavoce.attach.budget import now
 from vivavoce.attach.sites import is_library
 from vivavoce.attach.tap import Tap
@@ -29,6 +29,7 @@ MOST_RECORDED = 512  # operations recorded
 HEAD = 32  # operations before the loss that are all recorded: what the script makes of the model's output
 FIRST_WALKS = 3  # backward calls at each place whose graph is always walked
 WALKS_TO_JUDGE = 5  # walked graphs before a parameter that none of them reached is called unreached
+MOST_UNHELD = 64  # weights outside of every optimizer whose norms are taken
 FUNCTIONAL = {"ReluBackward0": "relu", "TanhBackward0": "tanh", "SigmoidBackward0": "sigmoid"}
 MOST_ACTIVATIONS = 64  # functional activations looked at in one graph
 NAME_HOPS = 6  # operations between an activation and the layer before it
@@ -111,6 +112,7 @@ class GraphTap(Tap):
             self._record_nodes(site, nodes)
         if self.session.deep:
             self._look_at_activations(nodes)
+            self._look_at_errors(site, loss)
         if self._total == WALKS_TO_JUDGE:
             self.judge_reach()
 
@@ -147,22 +149,38 @@ class GraphTap(Tap):
         """Record which trainable parameters no graph has reached so far."""
         if not self._complete or not self._total:
             return
+        self._note_unheld()
         missing = [p for p in self.session.registry.known() if p.trainable and p.reached is None]
         for entity in missing:
             self.session.registry.update(replace(entity, reached=False))
         if missing:
             self.session.recorder.event(self.session.step, "unreached", parameters=[p.id for p in missing])
 
+    def _note_unheld(self) -> None:
+        """Record the norms of weights that the loss reaches and no optimizer holds: of random ones, or of learned ones?"""
+        registry = self.session.registry
+        reached = (p for p in registry.known() if p.trainable and p.reached and not p.optimizers and len(p.shape) > 1)
+        pairs = [(p.id, tensor) for p in reached if (tensor := registry.tensor(p.id)) is not None]
+        pairs = [(id, tensor) for id, tensor in pairs if numbers.is_plain(tensor)][:MOST_UNHELD]
+        if pairs:
+            norms = numbers.norms([tensor.detach() for _, tensor in pairs]).tolist()
+            ids = [id for id, _ in pairs]
+            self.session.recorder.event(self.session.step, "unheld", parameters=ids, norms=norms)
+
     def _record_nodes(self, site: int, nodes: list[Any]) -> None:
         """The operations near the loss, and before them the first of each kind at each line."""
         seen: set[tuple[str, Site | None]] = set()
+        compared = errors.compared_with(nodes[-HEAD:], self.session.modules.made)
         recorded, base, head = 0, site * MOST_RECORDED, len(nodes) - HEAD
         for index, ((op, place, code), node) in enumerate(zip(self.lines[site], nodes, strict=True)):
             known = (op, place) in seen or recorded >= MOST_RECORDED - HEAD
             if leaf_of(node) is not None or (known and index < head):
                 continue
             seen.add((op, place))
-            self.session.recorder.entity(node_entity(node, base + recorded, site, place, code))
+            entity = node_entity(node, base + recorded, site, place, code)
+            if node in compared:
+                entity = replace(entity, constant_range=compared[node])
+            self.session.recorder.entity(entity)
             recorded += 1
 
     # activations called as functions --------------------------------------------------------------------------------
@@ -183,7 +201,7 @@ class GraphTap(Tap):
         self._probe_recurrence(chains)
 
     def _look_at_activation(self, node: Any, kind: str, entity: Any) -> bool:
-        value = saved(node, "result")
+        value = wiring.saved(node, "result")
         if value is None or (value.data_ptr(), value.numel()) in self.session.modules.outputs:
             return False
         if not numbers.is_plain(value) or not value.numel():
@@ -193,6 +211,12 @@ class GraphTap(Tap):
         module = self.session.registry.functional(name, kind, line_of(node)[0])
         self.session.modules.add(0 if entity is None or entity.model is None else entity.model, module, kind, value)
         return True
+
+    def _look_at_errors(self, site: int, loss: Tensor) -> None:
+        """Predictions and targets of a mean of errors that was written without a loss function."""
+        found = errors.errors_of(loss, self.session.modules.made)
+        if found is not None:
+            self.session.losses.sample_errors(("loss", site), self.session.coming, found)
 
     # growth of the gradient through time ----------------------------------------------------------------------------
 
@@ -321,18 +345,6 @@ def _forward_order(node: Any) -> int:
 def leaf_of(node: Any) -> Tensor | None:
     """The leaf whose gradient a node accumulates, None for operations (a user's own may have a `variable`, too)."""
     return node.variable if type(node).__name__ == "AccumulateGrad" else None
-
-
-def saved(node: Any, name: str) -> Tensor | None:
-    """A tensor that a node saved, None where there is none or reading it would run code (checkpoints, offloading)."""
-    raw = getattr(node, f"_raw_saved_{name}", None)
-    if raw is None or getattr(raw, "unpack_hook", True) is not None:
-        return None
-    try:
-        value = getattr(node, f"_saved_{name}")
-    except RuntimeError:  # freed, or changed in place since
-        return None
-    return value.detach() if isinstance(value, Tensor) else None
 
 
 def _parameters_behind(node: Any) -> list[Tensor]:

@@ -55,13 +55,22 @@ class InsightTap(Tap):
 
     def _look_at_rows(self, state: OptimizerState) -> None:
         """The fraction of a weight's units that equal its first one."""
-        shares = [_equal_units(parameter) for parameter in state.parameters]
+        shares = [
+            _equal_units(parameter, by_hand=self._is_by_hand(id))
+            for id, parameter in zip(state.ids, state.parameters, strict=True)
+        ]
         device = next((share.device for share in shares if share is not None), None)
         if device is None:
             return
         missing = torch.full((), math.nan, device=device)
         row = torch.stack([missing if share is None else share.to(device) for share in shares])
         self._emit("equal_units", ("optimizer", state.id), tuple(state.ids), row)
+
+    def _is_by_hand(self, id: int) -> bool:
+        """A matrix that no layer of PyTorch's holds: which of its dimensions are the units is not known."""
+        tensor = self.session.registry.tensor(id)
+        entity = self.session.registry.parameter(tensor) if tensor is not None else None
+        return entity is not None and not hasattr(nn, entity.module_class or " ")
 
     def _look_at_momentum(self, state: OptimizerState) -> None:
         """The gradient's product with the mean of the gradients before it, and both squares."""
@@ -138,11 +147,20 @@ class InsightTap(Tap):
         self.session.readback.read(row, lambda values: signal.append(when, values))
 
 
-def _equal_units(parameter: Tensor) -> Tensor | None:
-    """Fraction of a weight's rows that equal the first one; None for what is no weight of several units."""
+def _equal_units(parameter: Tensor, *, by_hand: bool = False) -> Tensor | None:
+    """Fraction of a weight's rows that equal the first one; None for what is no weight of several units.
+
+    Of a matrix `by_hand` the fraction of its columns, if that is more.
+    """
     if not numbers.is_plain(parameter) or parameter.ndim < 2 or parameter.shape[0] < 2 or not parameter[0].numel():
         return None
-    rows = parameter.detach()[:ROWS].reshape(min(ROWS, parameter.shape[0]), -1)[:, :WIDTH]
+    rows = _equal_rows(parameter.detach())
+    columns = _equal_rows(parameter.detach().T) if by_hand and parameter.ndim == 2 and parameter.shape[1] > 1 else rows
+    return torch.maximum(rows, columns)
+
+
+def _equal_rows(weight: Tensor) -> Tensor:
+    rows = weight[:ROWS].reshape(min(ROWS, weight.shape[0]), -1)[:, :WIDTH]
     return (rows[1:] == rows[:1]).all(1).float().mean()
 
 

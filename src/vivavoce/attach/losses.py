@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from vivavoce.attach import numbers, wiring
+from vivavoce.attach import errors, numbers, wiring
 from vivavoce.attach.budget import now
 from vivavoce.attach.constant import ConstantLoss
 from vivavoce.attach.sites import CallKey
@@ -172,6 +172,7 @@ class LossTap(Tap):
             target_shape=_shape(target),
             target_dtype=str(getattr(target, "dtype", "")).removeprefix("torch."),
             prediction_op=_made_by(prediction),
+            precision=_precision(prediction),
             weights=_weights(function, kwargs),
         )
         self.session.recorder.entity(entity)
@@ -295,12 +296,23 @@ class LossTap(Tap):
         for name, value in (("prediction", prediction), ("target", target)):
             if numbers.is_plain(value) and value.numel():
                 self._emit(name, owner, columns, step, _spread(value))
+        constant = errors.constant_loss(site.entity.function, target, kwargs)
+        if constant is not None:
+            self._emit("train/constant", owner, ("loss",), step, constant.reshape(1))
         self.session.rules.sampled(site.entity.id, site.entity.function, prediction, target)
         if site.entity.classes is not None and numbers.is_plain(prediction) and numbers.is_plain(target):
             self._sample_classes(site, owner, step, prediction, target, kwargs)
         spent = now() - started
         self.session.budget.charge_deep(spent)
         self.session.budget.charge(-spent)
+
+    def sample_errors(self, owner: tuple[str, int], step: int, found: errors.Errors) -> None:
+        """Record what a loss function would have been given, of errors that the script computes by itself."""
+        with torch.no_grad():
+            columns = ("mean", "std", "min", "max", "batch_std")
+            for name, value in (("prediction", found.prediction), ("target", found.target)):
+                self._emit(name, owner, columns, step, _spread(value))
+            self._emit("train/constant", owner, ("loss",), step, found.constant.reshape(1))
 
     def _sample_classes(
         self,
@@ -339,6 +351,16 @@ def _classes(function: str, prediction: Any) -> int | None:
     if function in CLASS_INDEX_LOSSES and shape:
         return shape[1] if len(shape) > 1 else shape[0]
     return 2 if function in BINARY_LOSSES else None
+
+
+def _precision(prediction: Any) -> str:
+    """The type that autocast computes in where the prediction lies; "" where it is off."""
+    device = prediction.device.type if isinstance(prediction, Tensor) else "cpu"
+    try:
+        on = torch.is_autocast_enabled(device)
+    except RuntimeError:  # a device that autocast does not know
+        return ""
+    return str(torch.get_autocast_dtype(device)).removeprefix("torch.") if on else ""
 
 
 def _weights(function: str, kwargs: dict[str, Any]) -> tuple[float, ...]:

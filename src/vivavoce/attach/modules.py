@@ -39,6 +39,7 @@ class ModuleTap(Tap):
         super().__init__(session)
         self._handle: Any = None
         self._rows: dict[int, dict[int, Tensor]] = {}  # model -> module -> row of COLUMNS
+        self.made: dict[Any, Tensor] = {}  # what models as a whole put out in this step, by the operation that made it
         self._seen: set[int] = set()
         self._input_of: set[int] = set()
         self.outputs: set[tuple[int, int]] = set()  # (address, size) of activations already looked at
@@ -64,6 +65,7 @@ class ModuleTap(Tap):
             self._seen.clear()
             self._input_of.clear()
             self.outputs.clear()
+            self.made.clear()
             self._calls = 0
             self._handle = nn.modules.module.register_module_forward_hook(self._hook)
 
@@ -94,6 +96,8 @@ class ModuleTap(Tap):
                 self.outputs.add((output.data_ptr(), output.numel()))
             state, entity_id = known
             self.session.insight.called(state.id, module, state.root() is module, entity_id, args, output)
+            if state.root() is module and numbers.is_plain(output) and output.grad_fn is not None:
+                self.made[output.grad_fn] = output.detach()
             if entity_id not in self._sized:
                 self._look_at_size(entity_id, module, args, output)
             if id(module) in self._seen:
@@ -149,6 +153,7 @@ class ModuleTap(Tap):
 
     def emit(self) -> None:
         """The sampled step is over: record what was seen, one row a model."""
+        self.made.clear()  # it holds graphs, and through them parameters
         sizes, self._sizes = self._sizes, {}
         for module, facts in sizes.items():
             self._sized.add(module)

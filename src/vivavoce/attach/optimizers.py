@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 ALARM_GROWTH = 0.7  # nats: a total norm twice its running geometric mean raises the alarm
 NORM_MEMORY = 0.03  # weight of the newest log-norm in that mean
 NO_GRADIENT = -1.0  # stands for a gradient that is None
+MOST_MADE = 32  # optimizers whose parameters are noted when they are made
 PROBE_STEPS = 10  # steps in which a parameter with a gradient is looked for, to tell whether gradients are cleared
 
 
@@ -84,6 +85,7 @@ class OptimizerTap(Tap):
         self._pre_handle = self._post_handle = RemovableHandle(OrderedDict())
         self._light = session.light
         self._lineages = Lineages()
+        self._made_with: dict[str, list[int]] = {}  # parameters by the optimizer's id, as it was made
         self._stepping: list[int] = []  # ids of optimizers inside step(): one that steps another counts once
 
     def install(self) -> None:
@@ -126,9 +128,19 @@ class OptimizerTap(Tap):
         site = self.session.site_of(frame)
         if site is not None:
             self.session.made[id(optimizer)] = site
-        if not self.state_of(optimizer).steps:
-            self.session.registry.discover(_parameters_of(optimizer), frame, self.session.step)
+        state = self.state_of(optimizer)
+        if not state.steps:
+            parameters = _parameters_of(optimizer)
+            self.session.registry.discover(parameters, frame, self.session.step)
+            self._note_made(state.id, parameters)
         self.session.budget.charge_setup(now() - started)
+
+    def _note_made(self, id: int, parameters: list[Tensor]) -> None:
+        """What an optimizer holds is worth a fact even if it never steps: the first ones of a script only."""
+        if len(self._made_with) < MOST_MADE:
+            known = (self.session.registry.parameter(tensor) for tensor in parameters)
+            self._made_with[str(id)] = [entity.id for entity in known if entity is not None]
+            self.session.recorder.meta(optimizers_made=dict(self._made_with))
 
     def state_of(self, optimizer: Any) -> OptimizerState:
         """The state of an optimizer, made and recorded when it is first seen."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 #: Operations that give the same numbers another shape.
 RESHAPES = (
     "View",
@@ -60,3 +62,15 @@ def dim_of(node: Any) -> int | None:
     if dim >= UNSIGNED // 2:
         dim -= UNSIGNED
     return dim if dim >= 0 else dim + len(shape_of(node))
+
+
+def saved(node: Any, name: str) -> Tensor | None:
+    """A tensor that a node saved, None where there is none or reading it would run code (checkpoints, offloading)."""
+    raw = getattr(node, f"_raw_saved_{name}", None)
+    if raw is None or getattr(raw, "unpack_hook", True) is not None:
+        return None
+    try:
+        value = getattr(node, f"_saved_{name}")
+    except RuntimeError:  # freed, or changed in place since
+        return None
+    return value.detach() if isinstance(value, Tensor) else None

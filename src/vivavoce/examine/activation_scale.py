@@ -11,7 +11,7 @@ import numpy as np
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
 from vivavoce.examine.progress import Progress
-from vivavoce.examine.reading import first_nonfinite, layer_of, main_optimizer, weights_of, where
+from vivavoce.examine.reading import first_nonfinite, layer_of, main_optimizer, of_no_layer, weights_of, where
 from vivavoce.examine.sensitivity import default_norm
 from vivavoce.record.entities import Parameter
 from vivavoce.record.run import Run
@@ -22,6 +22,7 @@ RECURRENT = frozenset({"RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell"})
 HE = math.sqrt(6.0)  # He's initialisation over PyTorch's default: √(2/fan-in) over √(1/(3 fan-in))
 SMALL = 0.1  # times the default norm: initialisations in use are 0.14 (deviation 0.02, narrow layers) … 2.4 (He) times
 LARGE = 4.0  # times He's norm
+FAR_TOO_LARGE = 30.0  # times the default norm
 DEPTH_FACTOR = 1e3  # between the first and the last layer's deviation, whatever the weights
 FEWEST_LAYERS = 2  # layers out of scale: one may be meant (a last layer near zero)
 LEFT = 0.5  # fraction of the reference loss that is left: a network that came below it has coped
@@ -60,7 +61,7 @@ class ActivationScale(Detector):
         out = _out_of_scale(scale)
         if not out:
             yield RuledOut(self.slug, f"the initial weights are {scale.middle:.2g} × PyTorch's default norm")
-        elif _suffered(run):
+        elif _suffered(run, scale):
             yield _finding(run, scale, out)
 
 
@@ -73,7 +74,7 @@ def scale_of(run: Run) -> Scale | None:
     pairs = [
         (p, norm / default_norm(p))
         for p, norm in zip(weights.parameters, weights.weight[0], strict=True)
-        if p.module_class in LAYERS | RECURRENT and np.isfinite(norm)
+        if (p.module_class in LAYERS | RECURRENT or of_no_layer(p)) and np.isfinite(norm)
     ]
     if not pairs or sum(ratio == 0 for _, ratio in pairs) >= max(1, MOST_ZERO * len(pairs)):
         return None
@@ -110,13 +111,16 @@ def _out_of_scale(scale: Scale) -> str:
     return ""
 
 
-def _suffered(run: Run) -> bool:
+def _suffered(run: Run, scale: Scale) -> bool:
     if first_nonfinite(run) is not None:
         return True
     progress = Progress.of(run)
     if progress is None or not progress.bounded:
         return False
-    return (not progress.learned and progress.had_room) or progress.remaining > LEFT
+    from_nowhere = (
+        progress.chance is None and scale.middle > FAR_TOO_LARGE
+    )  # the loss fell from where no network begins
+    return (not progress.learned and progress.had_room) or progress.remaining > LEFT or from_nowhere
 
 
 def _finding(run: Run, scale: Scale, out: str) -> Finding:

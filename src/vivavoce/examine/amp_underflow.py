@@ -52,7 +52,8 @@ def _zero_gradients(run: Run) -> list[str]:
         return []
     share = np.mean(track.maximum == 0, axis=0)
     known = [(run.parameters.get(int(id)), float(part)) for id, part in zip(track.columns, share, strict=True)]
-    return [p.name for p, part in known if p is not None and p.dtype == HALF and part > ZERO]
+    cast = any(loss.precision == HALF for loss in run.losses.values())
+    return [p.name for p, part in known if p is not None and (cast or p.dtype == HALF) and part > ZERO]
 
 
 def _skipping(run: Run, count: int, share: float, scale: object) -> Finding:
@@ -85,7 +86,7 @@ def _zero(run: Run, names: list[str]) -> Finding:
         confidence=0.8,
         question=AmpUnderflow.question,
         title="Gradients underflow in half precision",
-        why=f"The gradients of {some(names)} are float16 and exactly zero at nearly every step: they lie below 6e-8.",
+        why=f"The gradients of {some(names)} pass through float16 and are exactly zero at nearly every step: they lie below 6e-8.",
         where=where(None, parameter=names[0], first_step=1, last_step=run.steps),
         evidence=(Evidence("float16 weights with zero gradients", float(len(names)), "count", 0.0, "smallest float16: 6e-8"),),
         remedies=(

@@ -13,6 +13,8 @@ from vivavoce.record.entities import Parameter
 from vivavoce.record.run import Run
 
 NARROW = 2  # units
+RECURRENT = frozenset({"RNN", "GRU", "LSTM", "RNNCell", "GRUCell", "LSTMCell"})
+UNITS = RECURRENT | {"Linear"}
 WIDER = 4  # times: what comes before and after must be this much wider for the layer to be a bottleneck
 LEFT = 0.35  # fraction of chance level that is left of the training loss
 FEWEST_STEPS = 100  # steps: earlier, a high loss may still fall
@@ -29,9 +31,12 @@ class CapacityTooSmall(Detector):
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Only bottlenecks can be seen; that a wide network is too small for a task needs trials (viva lab approximation)."""
         progress = Progress.of(run)
-        if progress is None or not progress.bounded or progress.chance is None or run.steps < FEWEST_STEPS:
+        if progress is None or not progress.bounded or run.steps < FEWEST_STEPS:
             return
-        left = progress.end / progress.chance
+        level = progress.chance or progress.reference
+        if not level > 0:
+            return
+        left = progress.end / level
         if left < LEFT:
             yield RuledOut(self.slug, f"the training loss fell to {left:.0%} of chance level")
             return
@@ -43,16 +48,22 @@ class CapacityTooSmall(Detector):
 
 
 def bottleneck(run: Run) -> Parameter | None:
-    """The weight of a linear layer with at most `NARROW` units that feeds another linear layer; both sides are wider."""
+    """The weight of a layer with at most `NARROW` units that feeds a linear one; what comes before and after is wider."""
     optimizer = main_optimizer(run)
     weights = weights_of(run, optimizer) if optimizer else None
-    linear = [p for p in weights.parameters if p.module_class == "Linear"] if weights else []
-    for before, after in pairwise(linear):
-        units = before.shape[0]
-        feeds = after.shape[1] == units
-        if feeds and units <= NARROW and before.shape[1] >= WIDER * units and after.shape[0] >= WIDER * units:
+    layers = [p for p in weights.parameters if p.module_class in UNITS and "weight_ih" not in p.name] if weights else []
+    for before, after in pairwise(layers):
+        units = units_of(before)
+        feeds = after.module_class == "Linear" and after.shape[1] == units
+        wide = before.shape[1] >= WIDER * units or before.module_class in RECURRENT
+        if feeds and units <= NARROW and wide and after.shape[0] >= WIDER * units:
             return before
     return None
+
+
+def units_of(weight: Parameter) -> int:
+    """The units of a layer: the size of the state, where it is recurrent."""
+    return weight.shape[1] if weight.module_class in RECURRENT else weight.shape[0]
 
 
 def _finding(progress: Progress, neck: Parameter, left: float) -> Finding:
@@ -63,15 +74,15 @@ def _finding(progress: Progress, neck: Parameter, left: float) -> Finding:
         question=CapacityTooSmall.question,
         title="The network is too small for the error that is asked for",
         why=(
-            f"{layer_of(neck)} lets {neck.shape[0]} number{'s' if neck.shape[0] > 1 else ''} pass where {neck.shape[1]} go in, and the "
-            f"training loss is flat at {progress.end:.3g}, {left:.0%} of what a constant prediction gives."
+            f"{layer_of(neck)} lets {units_of(neck)} number{'s' if units_of(neck) > 1 else ''} pass, and the training loss is flat at "
+            f"{progress.end:.3g}, {left:.0%} of what {'a constant prediction gives' if progress.chance else 'it began with'}."
         ),
         where=where(None, layer=layer_of(neck), parameter=neck.name, first_step=1, last_step=progress.last_step),
         evidence=(
-            Evidence("units of the narrowest layer", float(neck.shape[0]), "units", float(NARROW), "between wider layers"),
+            Evidence("units of the narrowest layer", float(units_of(neck)), "units", float(NARROW), "between wider layers"),
             Evidence("training loss / chance level", left, "fraction", LEFT, "below it enough was learned"),
         ),
         remedies=(
-            Remedy("wider-layer", "widen the bottleneck", f"nn.Linear({neck.shape[1]}, {8 * neck.shape[0]})  # {layer_of(neck)}"),
+            Remedy("wider-layer", "widen the bottleneck", f"{8 * units_of(neck)} units instead of {units_of(neck)}  # {layer_of(neck)}"),
         ),
     )  # fmt: skip

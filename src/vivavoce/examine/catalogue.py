@@ -54,14 +54,15 @@ DETECTORS: tuple[type[Detector], ...] = (
     UnnormalisedInput,
     ActivationScale,
     AmpUnderflow,
+    NoGradient,
     # the size of the steps, and what comes of it
     LearningRateTooHigh,
     ExplodingGradients,
     NonFinite,
-    # the state of the network
+    # the state of the network, and an order of the data that brings it about
+    UnshuffledData,
     DeadUnits,
     SaturatedUnits,
-    NoGradient,
     VanishingGradients,
     AlwaysClipped,
     LearningRateTooLow,
@@ -71,7 +72,6 @@ DETECTORS: tuple[type[Detector], ...] = (
     GeneratorDominates,
     # the data again, by what the network makes of them
     TrainEvalMismatch,
-    UnshuffledData,
     LabelNoise,
     BatchTooLarge,
     BatchTooSmall,

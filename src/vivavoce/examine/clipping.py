@@ -17,6 +17,7 @@ from vivavoce.record.run import Run
 FEWEST_CALLS = 20  # calls of the clipping function
 ALWAYS = 0.95  # fraction of the steps that are clipped
 FAR = 10.0  # median norm before clipping over the threshold: clipping at this ratio sets the size of every step
+MUCH_LEFT = 0.5  # fraction of the start or of chance level
 SMALL_UPDATE = 1e-4  # ‖Δw‖/‖w‖ (TheDeepChecker): where clipping makes steps this small, it is to blame
 NET_QUANTILE = 0.99  # of the norms before clipping: a threshold there is a safety net
 
@@ -68,7 +69,7 @@ class AlwaysClipped(Detector):
 def _stands_still(run: Run) -> bool:
     optimizer, progress = main_optimizer(run), Progress.of(run)
     weights = weights_of(run, optimizer) if optimizer else None
-    if weights is None or progress is None or progress.learned:
+    if weights is None or progress is None or (progress.learned and not progress.remaining > MUCH_LEFT):
         return False
     return median(weights.typical_update) < SMALL_UPDATE
 
@@ -98,7 +99,7 @@ def _always(run: Run, clip: Clip, share: float, ratio: float, net: float) -> Fin
         title="Clipping sets the size of every step",
         why=(
             f"{share:.0%} of the gradients were clipped to {clip.threshold:g} at {at(clip.site)}; their median norm is {ratio:,.0f} × "
-            f"that, so the steps are {ratio:,.0f} × smaller than the learning rate says, and the loss does not fall."
+            f"that, so the steps are {ratio:,.0f} × smaller than the learning rate says, and the network hardly moves."
         ),
         where=where(clip.site, first_step=1, last_step=run.steps),
         evidence=(

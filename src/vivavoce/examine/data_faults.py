@@ -78,6 +78,8 @@ def _size(run: Run, owner: tuple[str, int]) -> tuple[tuple[str, int], float, flo
     mean, deviation = (run.series("input", owner, column).finite for column in ("mean", "std"))
     begun = last_phase(run)
     late = (mean.steps > begun) & (deviation.mean >= 0) if len(mean) == len(deviation) else np.zeros(0, dtype=np.bool_)
+    if not late.any():  # the last phase was not sampled: the others had the same data, probably
+        late = np.ones(len(mean), dtype=np.bool_) if len(mean) == len(deviation) else late
     if not late.any():
         return None
     means, deviations = mean.mean[late], deviation.mean[late]

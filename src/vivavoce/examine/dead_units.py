@@ -21,7 +21,7 @@ class DeadUnits(Detector):
 
     slug = "dead-units"
     question = 5
-    explains = ("guessing", "vanishing-gradients", "no-gradient", "underfitting", "learning-rate-too-low",
+    explains = ("guessing", "vanishing-gradients", "underfitting", "learning-rate-too-low",
                 "class-ignored", "label-noise", "capacity-too-small")  # fmt: skip
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from vivavoce.examine.wiring import head_of
+from vivavoce.examine.wiring import head_of, stem
 from vivavoce.record.entities import Loss
 from vivavoce.record.run import Run
 
@@ -15,6 +15,10 @@ OF_ERRORS = frozenset(
     {"Sub", "Rsub", "Pow", "Mul", "Mean", "Sum", "Div", "Abs", "View", "UnsafeView", "Reshape", "ReshapeAlias", "Squeeze",
      "Unsqueeze", "Select", "Slice", "T", "Transpose", "Permute", "Expand", "Index", "Alias", "Clone", "ToCopy", "Add"}
 )  # fmt: skip
+ERRORS = ("Pow", "Abs")  # what follows a squashed output that is compared with numbers
+SQUASHED = frozenset(
+    {"Sigmoid", "Tanh", "Relu", "Softplus", "Softmax", "LeakyRelu", "Silu", "Gelu"}
+)  # the last layer's own
 NEAR = (0.7, 1.4)  # times the likelihood of guessing: where a mean over examples begins, whatever the initialisation
 
 
@@ -23,11 +27,12 @@ def chance_by_hand(run: Run, loss: Loss, start: float) -> float | None:
 
     Tables of all pairs, square ones, belong to contrastive losses: their classes are the examples of the batch.
     """
-    for node in reversed(head_of(run, loss)):
+    nodes = head_of(run, loss)
+    for place, node in reversed(list(enumerate(nodes))):
         classes = 0
         if node.op.startswith(OVER_CLASSES) and len(node.shape) >= 2 and node.shape[0] != node.shape[-1]:
             classes = node.shape[-1] if not node.op.startswith("Logsumexp") else 0
-        elif node.op.startswith(OF_TWO):
+        elif node.op.startswith(OF_TWO) and not any(later.op.startswith(ERRORS) for later in nodes[place:]):
             classes = 2
         if classes > 1 and NEAR[0] * math.log(classes) <= start <= NEAR[1] * math.log(classes):
             return math.log(classes)
@@ -36,5 +41,5 @@ def chance_by_hand(run: Run, loss: Loss, start: float) -> float | None:
 
 def of_errors(run: Run, loss: Loss) -> bool:
     """The loss is a mean of squares or absolute values of differences, whose floor is zero."""
-    names = {node.op.rstrip("0123456789").removesuffix("Backward") for node in head_of(run, loss)}
-    return names <= OF_ERRORS and bool(names & {"Sub", "Rsub"}) and bool(names & {"Pow", "Abs", "Mul"})
+    names = {stem(node.op) for node in head_of(run, loss)}
+    return names <= OF_ERRORS | SQUASHED and bool(names & {"Sub", "Rsub"}) and bool(names & {"Pow", "Abs", "Mul"})

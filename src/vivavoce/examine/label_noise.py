@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vivavoce.examine.capacity_too_small import bottleneck
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut, Severity
-from vivavoce.examine.guessing import at_chance
+from vivavoce.examine.guessing import ABOVE, at_chance
+from vivavoce.examine.learning_rate_too_low import lengths_to_halve
 from vivavoce.examine.progress import BINARY, CLASSIFICATION, Progress
 from vivavoce.examine.reading import NO_GRADIENT, main_optimizer, optimizer_track, weights_of, where
 from vivavoce.examine.underfitting import limit_of
@@ -33,6 +35,11 @@ WORTHLESS = 0.98  # fraction of chance level: a best validation loss above it sa
 BY_HEART = 0.85  # fraction of chance level that the training loss fell below meanwhile
 LEARNING = 0.3  # fraction of chance level: above it the training data are not learned by heart yet
 FEWEST_STEPS = 100  # steps before anything is said of a network that stays at chance level
+BEYOND_PLATEAUS = 250  # steps: sequences are often learned after a long plateau at chance level
+LITTLE = 0.85  # fraction of chance level: development programs end below 0.7 where they are healthy
+FAR = 0.25  # ‖Δw‖/‖w‖ of all steps together
+SLOW = 3.0  # run lengths that halving the loss would take
+FEW_A_CLASS = 10  # examples of a class
 MOVING = 2e-5  # ‖Δw‖/‖w‖: the network moves, so that a loss at chance level is not for want of steps
 
 
@@ -62,7 +69,9 @@ class LabelNoise(Detector):
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """From the strongest evidence to the weakest."""
         progress = Progress.of(run)
-        if progress is None or progress.loss is None or progress.function not in CLASSIFICATION | BINARY:
+        if progress is None or progress.loss is None or progress.players > 1:
+            return
+        if not (progress.guessable or progress.regression):
             return
         doubt, validation = doubt_of(run, progress), validation_of(run, progress, 1)
         if (
@@ -76,9 +85,9 @@ class LabelNoise(Detector):
             and _better_elsewhere(run, doubt, validation)
         ):
             yield _partly(progress, doubt, f" On the validation data {validation.accuracy[-1]:.0%} are right.")
-        elif validation is not None and _carries_nothing(progress, validation):
+        elif validation is not None and _carries_nothing(run, progress, validation):
             yield _all_wrong(progress, validation)
-        elif at_chance(run, progress) and run.steps >= FEWEST_STEPS and _works(run):
+        elif (at_chance(run, progress) or _tells_nothing(run, progress)) and run.steps >= FEWEST_STEPS and _works(run):
             yield _unrelated(progress)
         elif doubt is not None and progress.learned:
             yield RuledOut(
@@ -128,14 +137,38 @@ def _better_elsewhere(run: Run, doubt: Doubt, validation: Validation) -> bool:
     return gap > 0.5 * doubt.wrong and gap > CERTAIN * error and flat and doubt.rank > LEAST_RANK and not limit_of(run)
 
 
-def _carries_nothing(progress: Progress, validation: Validation) -> bool:
+def _few_examples(run: Run, progress: Progress) -> bool:
+    """So few training examples that right labels would carry little over, too."""
+    loader = next((item for item in run.loaders.values() if item.role == "train"), None)
+    classes = progress.loss.classes if progress.loss else None
+    return loader is not None and 0 < (loader.dataset_size or 0) < FEW_A_CLASS * (classes or 2)
+
+
+def _carries_nothing(run: Run, progress: Progress, validation: Validation) -> bool:
     """The training loss fell well below chance level, the validation loss never did."""
     chance = progress.chance if validation.comparable else None
-    if chance is None or validation.site.function not in CLASSIFICATION | BINARY:
+    if chance is None or validation.site.function not in CLASSIFICATION | BINARY or _few_examples(run, progress):
         return False
     if len(validation.losses) < FEWEST_PASSES:  # what was learned by heart may look like this at the end of a run
         return LEARNING * chance < progress.end < BY_HEART * chance and validation.end > chance
     return progress.end < BY_HEART * chance and float(validation.losses.min()) > WORTHLESS * chance
+
+
+def _tells_nothing(run: Run, progress: Progress) -> bool:
+    """The weights went a long way, and hardly anything was gained over a constant prediction, nor will be soon."""
+    if progress.chance is None or not progress.bounded or not progress.had_room or bottleneck(run) is not None:
+        return False
+    if run.steps < BEYOND_PLATEAUS:
+        return False
+    late = median(progress.levels[len(progress.levels) // 2 :]) / progress.chance
+    return LITTLE < late < ABOVE and travelled(run) > FAR and lengths_to_halve(progress) > SLOW
+
+
+def travelled(run: Run) -> float:
+    """The sum of all steps' ‖Δw‖/‖w‖, of the median weight: 1 is a way as long as the weights are."""
+    optimizer = main_optimizer(run)
+    weights = weights_of(run, optimizer) if optimizer else None
+    return median(weights.typical_update) * run.steps if weights is not None else 0.0
 
 
 def _works(run: Run) -> bool:
@@ -181,14 +214,15 @@ def _all_wrong(progress: Progress, validation: Validation) -> Finding:
 
 
 def _unrelated(progress: Progress) -> Finding:
+    targets = "labels" if progress.guessable else "targets"
     return _finding(
         progress,
         "critical",
         0.72,
         (
-            f"The network moves and receives gradients, yet the loss stays at {progress.end:.3g}, what a constant prediction gives "
-            f"({progress.chance:.3g}{_classes(progress)}): the labels have nothing to do with the inputs (shuffled apart?), or the "
-            f"inputs tell nothing."
+            f"The network moves and receives gradients, yet the loss stays at {progress.end:.3g}, about what a constant prediction "
+            f"gives ({progress.chance:.3g}{_classes(progress)}): the {targets} have little or nothing to do with the inputs (shuffled "
+            f"apart?), or the inputs tell nothing."
         ),
         (Evidence("loss", progress.end, "", progress.chance, "chance level"),),
     )

@@ -22,10 +22,12 @@ from vivavoce.examine.reading import (
 )
 from vivavoce.examine.sensitivity import first_update
 from vivavoce.examine.units import shares
+from vivavoce.examine.unshuffled_data import sorted_or_repeating
 from vivavoce.record.entities import Optimizer
 from vivavoce.record.run import Run
 
 LARGE = 0.1  # ‖Δw‖/‖w‖ of the median weight (TheDeepChecker and DeepDiagnosis: above 0.1)
+GUESSED = 0.9  # fraction of chance level
 REPLACED = 1.0  # ‖Δw‖/‖w‖: a step as large as the weights themselves throws the initialisation away
 HUGE = 0.3  # ‖Δw‖/‖w‖ that needs no loss beside it
 SUSPECT = 0.01  # ‖Δw‖/‖w‖: ten times the usual 1e-3; enough only where the loss went up
@@ -54,6 +56,7 @@ class LearningRateTooHigh(Detector):
             weights = weights_of(run, candidate)
             sizes_seen = (largest_update(weights) if weights else math.nan, first_update(run, candidate))
             known = [size for size in sizes_seen if math.isfinite(size)]
+            known = known or [first_update(run, candidate, highest_rate=True)]
             size = max(known, default=math.nan) - 2 * decay_update(candidate)
             if math.isfinite(size) and size > 0:
                 sizes[candidate.id] = size
@@ -72,11 +75,36 @@ class LearningRateTooHigh(Detector):
         if stuck:
             yield RuledOut(self.slug, f"{stuck[0].module.name} was saturated before the first update")
             return
-        harm, severity = _harm(run, Progress.of(run), largest)
+        progress = Progress.of(run)
+        if largest < LARGE and progress is not None and sorted_or_repeating(run, progress):
+            yield RuledOut(self.slug, "what the loss lost again, the order of the examples explains")
+            return
+        harm, severity = _harm(run, progress, largest)
+        if not harm and progress is not None and _shaken(run, optimizer) and _gained_nothing(progress):
+            harm, severity = (
+                "the network never got over the first steps: hardly anything was gained over guessing",
+                "warning",
+            )
         if harm:
             yield _finding(run, optimizer, largest, harm, severity)
         else:
             yield RuledOut(self.slug, f"a step changed the weights by {largest:.1e} of their size at most")
+
+
+def _shaken(run: Run, optimizer: Optimizer) -> bool:
+    """Several of the first steps were large, not the very first alone, which adaptive optimizers often overdo."""
+    weights = weights_of(run, optimizer)
+    return weights is not None and int((weights.typical_update[:EARLY] >= LARGE).sum()) > 1
+
+
+def _gained_nothing(progress: Progress) -> bool:
+    """The loss of a classification ends just below chance level."""
+    return (
+        progress.guessable
+        and progress.had_room
+        and progress.chance is not None
+        and progress.end > GUESSED * progress.chance
+    )
 
 
 def largest_update(weights: Weights) -> float:
@@ -116,7 +144,8 @@ def _harm(run: Run, progress: Progress | None, largest: float) -> tuple[str, Sev
     )  # the targets of others may move, in reinforcement learning say
     if progress.rose and largest >= (SUSPECT if certain else LARGE):
         return f"the loss rose {course}", "critical"
-    if largest >= LARGE and not progress.learned and progress.had_room and not progress.falling:
+    told = progress.noise < progress.reference  # else the first loss is one draw of many sizes
+    if largest >= LARGE and not progress.learned and told and progress.had_room and not progress.falling:
         return f"the loss did not fall below what it takes to show learning ({course})", "critical"
     if largest >= LARGE and progress.remaining > POOR and highest > JUMP * progress.start:
         return (

@@ -10,7 +10,15 @@ import numpy as np
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
 from vivavoce.examine.progress import Progress
-from vivavoce.examine.reading import Weights, learning_rate, stepped_optimizers, weights_of, where, with_rate
+from vivavoce.examine.reading import (
+    Weights,
+    column_median,
+    learning_rate,
+    stepped_optimizers,
+    weights_of,
+    where,
+    with_rate,
+)
 from vivavoce.examine.sensitivity import first_update
 from vivavoce.measure.robust import median
 from vivavoce.record.entities import Optimizer
@@ -20,6 +28,11 @@ SMALL = 1e-4  # ‖Δw‖/‖w‖ of the median weight (TheDeepChecker: below 1e
 USUAL = 1e-3  # ‖Δw‖/‖w‖ aimed at by the remedy (Karpathy's rule of thumb; healthy networks measured: 2e-4 … 2e-2)
 GONE = 0.01  # fraction of the highest learning rate
 EARLY = 0.25  # fraction of the run
+HALFWAY = 0.5  # fraction of the run by which much of the loss must be left
+MUCH_LEFT = 0.3  # fraction of the reference loss
+FEWEST_SAMPLES = 8  # sampled steps
+EARLY_SAMPLES = 3  # of them, the first ones
+FADED = 3.0  # times `SMALL`
 NEXT_TO_NOTHING = 0.02  # fraction of the reference loss: below it the task is done
 STANDSTILL = 0.005  # ‖Δw‖/‖w‖ of all steps together, at most: nothing has changed, whatever the loss says
 HARDLY_MOVED = 0.02  # the same, where the loss has a floor and is no better than at the start
@@ -49,8 +62,8 @@ class LearningRateTooLow(Detector):
             return
         optimizer = run.optimizers[max(updates, key=lambda id: updates[id])]
         weights, update = weights_of(run, optimizer), updates[optimizer.id]
-        early = _decayed(run, optimizer)
-        if update >= SMALL and early and progress is not None and progress.bounded and _flat_since(progress, early):
+        early = _decayed(run, optimizer) or _faded(run, weights)
+        if early and progress is not None and progress.bounded and _wasted(run, progress, early):
             yield _decayed_finding(run, optimizer, early, progress)
         elif update >= SMALL:
             yield RuledOut(self.slug, f"update ratio {update:.1e}")
@@ -74,17 +87,30 @@ def _decayed(run: Run, optimizer: Optimizer) -> int:
         if len(low) and (rates.mean[top + low[0] :] < GONE * rates.mean[top]).all()
         else 0
     )
-    return step if step and step < EARLY * run.steps else 0
+    return step if step < HALFWAY * run.steps else 0
 
 
-def _flat_since(progress: Progress, step: int) -> bool:
-    """The loss has not fallen by a tenth since, and is not next to nothing."""
+def _faded(run: Run, weights: Weights | None) -> int:
+    """The same of the step that a gradient of one brings about, for optimizers that shrink it by themselves."""
+    if weights is None:
+        return 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        reach = column_median((weights.update * weights.weight / weights.gradient).T)
+    known = np.isfinite(reach)
+    steps, reach, update = weights.steps[known], reach[known], weights.typical_update[known]
+    if len(reach) < FEWEST_SAMPLES:
+        return 0
+    low = (reach < GONE * reach[:EARLY_SAMPLES].max()) & (update < SMALL * FADED)
+    faded = np.flatnonzero(~low)[-1] + 1 if not low.all() else 0
+    return int(steps[faded]) if faded < len(steps) and steps[faded] < HALFWAY * run.steps else 0
+
+
+def _wasted(run: Run, progress: Progress, step: int) -> bool:
+    """The loss has not fallen by a tenth since, and there is much of it left, or at least something where most of the run followed."""
     later = progress.levels[progress.steps > step]
-    return (
-        len(later) > 2
-        and progress.remaining > NEXT_TO_NOTHING
-        and float(later[-3:].mean()) > 0.9 * float(later[:3].mean())
-    )
+    left = NEXT_TO_NOTHING if step < EARLY * run.steps else MUCH_LEFT
+    flat = len(later) > 2 and float(later[-3:].mean()) > 0.9 * float(later[:3].mean())
+    return flat and progress.remaining > left
 
 
 def _decayed_finding(run: Run, optimizer: Optimizer, step: int, progress: Progress) -> Finding:
@@ -95,8 +121,8 @@ def _decayed_finding(run: Run, optimizer: Optimizer, step: int, progress: Progre
         question=LearningRateTooLow.question,
         title="The learning rate is too low",
         why=(
-            f"The schedule brought the learning rate below {GONE:.0%} of its highest by step {step:,} of {run.steps:,}, and the loss has "
-            f"stood at {progress.end:.3g} since: most of the run had no steps to speak of."
+            f"By step {step:,} of {run.steps:,} the schedule, or the optimizer itself, had brought the step size below {GONE:.0%} of its "
+            f"highest, and the loss has stood at {progress.end:.3g} since: the rest of the run had no steps to speak of."
         ),
         where=where(optimizer.site, first_step=step, last_step=progress.last_step),
         evidence=(Evidence("learning rate below a hundredth since", step / run.steps, "fraction of the run", EARLY, "a quarter"),),

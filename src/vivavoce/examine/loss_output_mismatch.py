@@ -9,7 +9,7 @@ from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
 from vivavoce.examine.progress import CLASSIFICATION
 from vivavoce.examine.reading import at, where
-from vivavoce.examine.wiring import head_of, trained_losses
+from vivavoce.examine.wiring import head_of, stem, trained_losses
 from vivavoce.measure.robust import median
 from vivavoce.record.entities import Loss, Node
 from vivavoce.record.run import Run
@@ -33,9 +33,15 @@ TWICE: dict[tuple[str, str], tuple[str, str]] = {
     ("Softmax", "Softmax"): ("the softmax is taken twice, which squeezes the gradients", "softmax of the logits, once"),
     ("LogSoftmax", "Sigmoid"): ("it expects logits of any size, not numbers in (0, 1)", "log_softmax of the logits"),
     ("Sigmoid", "Sigmoid"): ("the sigmoid is taken twice, which confines it to (0.5, 0.73)", "sigmoid of the logits, once"),
+    ("Logsumexp", "Softmax"): ("logsumexp normalises logits, and a softmax before it squeezes the gradients", "logsumexp of the logits: drop the softmax"),
+    ("Logsumexp", "Sigmoid"): ("logsumexp normalises logits, not numbers in (0, 1)", "logsumexp of the logits: drop the sigmoid"),
     ("LogSigmoid", "Sigmoid"): ("the sigmoid is taken twice, which confines it to (0.5, 0.73)", "logsigmoid of the logits"),
     ("Softplus", "Sigmoid"): ("softplus of a logit is a likelihood, of a probability it is not", "softplus of the logits"),
 }  # fmt: skip
+
+
+NORMALISERS = ("Logsumexp", "Sum")
+LIKELIHOOD = ("Gather", "Log", "NllLoss")
 
 
 class LossOutputMismatch(Detector):
@@ -85,7 +91,8 @@ def _problem(run: Run, site: Loss) -> tuple[str, str] | None:
 
 def _by_hand(run: Run, loss: Loss) -> tuple[Node, str, str, str] | None:
     """Behind the model, an operation that squashes what is squashed already, or a softmax over the examples of the batch."""
-    for node in head_of(run, loss):
+    nodes = head_of(run, loss)
+    for place, node in enumerate(nodes):
         for (operation, before), (reason, edit) in TWICE.items():
             if node.op.startswith(operation) and any(op.startswith(before) for op in node.given):
                 return node, before, reason, edit
@@ -93,7 +100,18 @@ def _by_hand(run: Run, loss: Loss) -> tuple[Node, str, str, str] | None:
         if node.dim == 0 and rows:  # attention over a set mixes it with a matrix afterwards, and is no head
             reason = "it is taken over the examples of the batch, not over the classes: each column sums to 1"
             return node, "The network's output", reason, "softmax(dim=1)"
+        if _over_examples(node) and any(later.op.startswith(LIKELIHOOD) for later in nodes[place:]):
+            reason = "its sum is taken over the examples of the batch, not over the classes"
+            return node, "The network's output", reason, f"{stem(node.op).lower()}(dim=1, keepdim=True)"
     return None
+
+
+def _over_examples(node: Node) -> bool:
+    """A normaliser (1, C) of a table (N, C): what stands in one column, of all examples, is summed."""
+    if stem(node.op) not in NORMALISERS or not node.given_shapes or len(node.shape) != 2:
+        return False
+    given = node.given_shapes[0]
+    return len(given) == 2 and node.shape == (1, given[1]) and 1 < given[1] != given[0] > 1
 
 
 def _finding_by_hand(run: Run, node: Node, before: str, reason: str, edit: str) -> Finding:

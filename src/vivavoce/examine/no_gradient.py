@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut, Severity
 from vivavoce.examine.progress import Progress
-from vivavoce.examine.reading import NO_GRADIENT, at, held, layer_of, scalars, some, where
+from vivavoce.examine.reading import NO_GRADIENT, at, held, layer_of, optimizer_track, scalars, some, where
+from vivavoce.examine.sensitivity import as_drawn
 from vivavoce.examine.units import shares
 from vivavoce.record.entities import Optimizer, Parameter
 from vivavoce.record.run import Run
@@ -15,6 +16,7 @@ from vivavoce.record.tracks import Track
 
 FEWEST_ROWS = 5  # recorded steps without a gradient
 MOST = 0.5  # fraction of the optimizer's scalars
+SLIGHT = 0.02  # fraction: a bias that cannot matter (before a derivative, or a normalisation) explains no failure
 BLOCKED = 0.99  # fraction of dead or saturated units that lets no gradient through
 
 
@@ -24,7 +26,7 @@ class NoGradient(Detector):
     slug = "no-gradient"
     question = 2
     explains = ("guessing", "underfitting", "vanishing-gradients", "learning-rate-too-low", "stopped-too-early",
-                "class-ignored", "label-noise", "capacity-too-small", "batch-too-large")  # fmt: skip
+                "class-ignored", "label-noise", "capacity-too-small", "batch-too-large", "learning-rate-too-high", "exploding-gradients")  # fmt: skip
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Judge each optimizer's parameters; frozen ones count only where nothing else explains a useless run."""
@@ -40,7 +42,15 @@ class NoGradient(Detector):
             if detached:
                 yield _detached(run, optimizer, detached, present)
             elif scalars(frozen) >= MOST * max(1, scalars(present)) and _stuck(run):
-                yield _frozen(run, optimizer, frozen, present)
+                yield _frozen(run, optimizer, frozen, present, "and the loss does not fall")
+            elif scalars(frozen) >= MOST * max(1, scalars(present)) and _random(run, optimizer, frozen):
+                yield _frozen(
+                    run,
+                    optimizer,
+                    frozen,
+                    present,
+                    "their weights are as PyTorch draws them, and much of the loss is left",
+                )
             elif _all_zero(run, tracks):
                 yield _zeroed(run, optimizer, present)
         unreached = _unreached(run)
@@ -155,7 +165,11 @@ def _detached(run: Run, optimizer: Optimizer, silent: list[Parameter], present: 
     layers = list(dict.fromkeys(layer_of(p) for p in silent))
     everything = len(silent) == len(present)
     severity: Severity = (
-        "critical" if fraction >= MOST else "warning" if _is_prefix(silent, present) or _stuck(run) else "note"
+        "critical"
+        if fraction >= MOST
+        else "warning"
+        if _is_prefix(silent, present) or (fraction >= SLIGHT and _stuck(run))
+        else "note"
     )
     if everything and all(p.reached for p in silent):
         reason = "the loss reaches them, so the gradients are cleared between backward() and step()"
@@ -176,9 +190,18 @@ def _detached(run: Run, optimizer: Optimizer, silent: list[Parameter], present: 
     return _finding(run, optimizer, silent, why, severity, fraction, 0.95 if severity == "critical" else 0.8)
 
 
-def _frozen(run: Run, optimizer: Optimizer, frozen: list[Parameter], present: list[Parameter]) -> Finding:
+def _random(run: Run, optimizer: Optimizer, frozen: list[Parameter]) -> bool:
+    """Most of the frozen weights are random ones, not learned before, and the rest does not learn the task alone."""
+    progress, track = Progress.of(run), optimizer_track(run, "weight_norm", optimizer)
+    if progress is None or not progress.bounded or not progress.remaining > MOST or track is None or not len(track):
+        return False
+    norms = {int(id): float(norm) for id, norm in zip(track.columns, track.mean[0], strict=True)}
+    return as_drawn(frozen, norms)
+
+
+def _frozen(run: Run, optimizer: Optimizer, frozen: list[Parameter], present: list[Parameter], harm: str) -> Finding:
     fraction = scalars(frozen) / max(1, scalars(present))
-    why = f"{fraction:.0%} of the scalars in the optimizer have requires_grad False, and the loss does not fall."
+    why = f"{fraction:.0%} of the scalars in the optimizer have requires_grad False, {harm}."
     return _finding(run, optimizer, frozen, why, "warning", fraction, 0.6)
 
 

@@ -10,9 +10,9 @@ from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
 from vivavoce.examine.progress import Progress
 from vivavoce.examine.reading import at, critics, where
 from vivavoce.examine.target_broadcast import BROADCASTING
-from vivavoce.examine.wiring import head_of
+from vivavoce.examine.wiring import head_of, stem, trained_losses
 from vivavoce.measure.robust import median
-from vivavoce.record.entities import Loss, Model, Module
+from vivavoce.record.entities import Loss, Model, Module, Node
 from vivavoce.record.run import Run
 
 RANGES: dict[str, tuple[float, float]] = {
@@ -31,6 +31,7 @@ SCALING = frozenset(
 PRESSED = 0.02  # of the range of all predictions: within it the extremes of a batch lie at a limit
 FEWEST_SAMPLES = 5  # sampled batches
 RECTIFIERS = frozenset({"ReLU", "Threshold", "Softplus", "ReLU6"})
+BEYOND_WIDTH = 0.15  # of the range of the targets of a batch: half a deviation, where they spread evenly
 BEYOND = (
     0.5  # standard deviations of the targets by which their extremes must lie outside: rounding and outliers do less
 )
@@ -60,8 +61,22 @@ class OutputRange(Detector):
                 yield _finding(run, site, limits, (low, high))
                 return
             yield RuledOut(self.slug, f"targets {low:.2g} … {high:.2g} lie within reach of the outputs")
+        yield from _compared(run)
         yield from _rectified(run)
         yield from _made(run)
+
+
+def _compared(run: Run) -> Iterator[Finding]:
+    """A squashed output from which a constant is subtracted, and the difference squared: errors, written by hand."""
+    for loss in trained_losses(run):
+        for node in head_of(run, loss):
+            limits = next((RANGES[op] for op in map(stem, node.given) if op in RANGES), None)
+            if node.constant_range is None or limits is None:
+                continue
+            low, high = node.constant_range
+            if max(limits[0] - low, high - limits[1]) > BEYOND_WIDTH * (high - low) > 0:
+                yield _by_hand(run, node, stem(node.given[0]), limits, (low, high))
+                return
 
 
 def _rectified(run: Run) -> Iterator[Finding]:
@@ -145,6 +160,28 @@ def _squashed(run: Run) -> bool:
     last = max((i for i, op in enumerate(head) if op in BOUNDED), default=None)
     before_loss = head[last + 1 : -1] if last is not None else []
     return last is not None and all(op in SCALING for op in before_loss)
+
+
+def _by_hand(
+    run: Run, node: Node, operation: str, limits: tuple[float, float], targets: tuple[float, float]
+) -> Finding:
+    return Finding(
+        slug=OutputRange.slug,
+        severity="critical",
+        confidence=0.93,
+        question=OutputRange.question,
+        title="The outputs cannot reach the targets",
+        why=(
+            f"At {at(node.site, 'the loss')} the output of {operation}, which gives {limits[0]:g} to {limits[1]:g}, is compared with "
+            f"numbers from {targets[0]:.3g} to {targets[1]:.3g}."
+        ),
+        where=where(node.site, first_step=1, last_step=run.steps),
+        evidence=(
+            Evidence("lowest target", targets[0], "", limits[0], f"range of {operation}"),
+            Evidence("highest target", targets[1], "", limits[1], f"range of {operation}"),
+        ),
+        remedies=(Remedy("linear-output", "end with the linear layer, or scale the targets into the range", f"drop the {operation} at the end"),),
+    )  # fmt: skip
 
 
 def _finding(run: Run, site: Loss, limits: tuple[float, float], targets: tuple[float, float]) -> Finding:

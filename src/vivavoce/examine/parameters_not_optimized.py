@@ -21,11 +21,13 @@ from vivavoce.examine.reading import (
     some,
     where,
 )
+from vivavoce.examine.sensitivity import as_drawn
 from vivavoce.record.entities import Optimizer, Parameter
 from vivavoce.record.run import Run
 
 FEWEST_ROWS = 3  # recorded steps without a gradient before an optimizer counts as idle from the start
 FEWEST_IDLE = 20  # recorded steps without a gradient at the end before one that was busy counts as idle
+WORTH = 0.05  # of the scalars that the optimizer holds: fewer, left random, change little
 MOST = 0.5  # fraction of a model's scalars: with half of them standing still the rest trains on random features
 
 
@@ -122,7 +124,22 @@ def _most_stands_still(run: Run, missing: list[Parameter]) -> bool:
 
 def _made_and_idle(run: Run) -> bool:
     """An optimizer was made that never stepped: ids are given when optimizers are made, and recorded when they step."""
-    return bool(run.optimizers) and max(run.optimizers) >= len(run.optimizers)
+    made = max((int(id) for id in run.meta.get("optimizers_made", ())), default=-1)
+    return bool(run.optimizers) and max(made, *run.optimizers) >= len(run.optimizers)
+
+
+def _never_trained(run: Run, missing: list[Parameter]) -> bool:
+    """Most of the weights outside of every optimizer are as PyTorch draws them: random, and not learned before."""
+    norms = {
+        id: norm
+        for event in run.events("unheld")
+        for id, norm in zip(event.data.get("parameters", ()), event.data.get("norms", ()), strict=False)
+    }
+    return as_drawn(missing, norms)
+
+
+def _held(run: Run, optimizer: Optimizer) -> list[Parameter]:
+    return [run.parameters[id] for id in held(optimizer) if id in run.parameters]
 
 
 def _own_loss(run: Run) -> bool:
@@ -158,6 +175,12 @@ def _other_model(run: Run, optimizer: Optimizer, missing: list[Parameter]) -> It
             f"uses, and what the optimizer holds ({others}) does not bring the loss down by itself."
         )
         yield _finding(run, optimizer, missing, why, "critical", 0.85, 1.0)
+    elif _never_trained(run, missing) and scalars(missing) >= WORTH * scalars(_held(run, optimizer)):
+        why = (
+            f"{name} is reached by the loss, and its weights are random ones as PyTorch draws them, but no optimizer holds it: "
+            f"{len(missing)} parameters ({scalars(missing):,} scalars) receive gradients that no step uses."
+        )
+        yield _finding(run, optimizer, missing, why, "warning", 0.85, 1.0)
     elif _made_and_idle(run) and (progress := Progress.of(run)) is not None and progress.players < 2 and _own_loss(run):
         why = (
             f"{name} receives gradients, and an optimizer was made that never steps: {len(missing)} parameters "

@@ -40,8 +40,21 @@ BINARY = frozenset({"binary_cross_entropy", "binary_cross_entropy_with_logits"})
 MOST_LOG = 200.0  # natural logarithm: what larger likelihoods are cut at
 GAUSSIAN = frozenset({"gaussian_nll_loss"})
 SQUARED = frozenset({"mse_loss"})
+ABSOLUTE = frozenset({"l1_loss", "smooth_l1_loss", "huber_loss"})
 FLOOR_ZERO = (
-    CLASSIFICATION | BINARY | SQUARED | {"l1_loss", "smooth_l1_loss", "huber_loss", "multi_margin_loss"}
+    CLASSIFICATION
+    | BINARY
+    | SQUARED
+    | {
+        "l1_loss",
+        "smooth_l1_loss",
+        "huber_loss",
+        "multi_margin_loss",
+        "ctc_loss",
+        "triplet_margin_loss",
+        "soft_margin_loss",
+    }
+    | {"margin_ranking_loss", "hinge_embedding_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss"}
 )  # loss functions that cannot fall below zero, and that fall where the network learns
 
 
@@ -118,7 +131,13 @@ class Progress:
     @property
     def guessable(self) -> bool:
         """The loss of a classification, so that `chance` is that of a guess."""
-        return self.function in CLASSIFICATION | BINARY or (self.by_hand and self.chance is not None)
+        by_hand = self.by_hand and self.chance is not None and not self.errors_by_hand
+        return self.function in CLASSIFICATION | BINARY or by_hand
+
+    @property
+    def regression(self) -> bool:
+        """The loss is one of errors, so that `chance` is what predicting the mean loses."""
+        return self.function in SQUARED | ABSOLUTE or self.errors_by_hand
 
     @property
     def learned(self) -> bool:
@@ -157,7 +176,7 @@ class Progress:
         if self.chance is not None and self.had_room and self.end > WORSE_THAN_CHANCE * self.chance:
             return True
         falling = self.trend().z < -SIGNIFICANT
-        return self.rose or (not self.learned and not falling and self.chance is not None and self.had_room)
+        return self.rose or (not self.learned and not falling and self.had_room)
 
     @property
     def sentence(self) -> str:
@@ -212,8 +231,11 @@ def _progress(series: Series, site: Loss | None, run: Run) -> Progress:
     main = run.main_loss
     start = min(float(values[0]), median(values[:START_ROWS]))  # the first step itself may blow the loss up
     handmade = main if site is None and main is not None and not main.function else None
+    by_errors = handmade is not None and of_errors(run, handmade)
     if handmade is not None and chance is None:
-        chance = chance_by_hand(run, handmade, start)
+        chance = constant_loss(run, handmade) if by_errors else chance_by_hand(run, handmade, start)
+    if chance is not None:  # the first few batches may be lucky ones
+        start = max(start, min(float(levels[0]), chance))
     return Progress(
         function=site.function if site else (main.function if main else ""),
         start=start,
@@ -230,7 +252,7 @@ def _progress(series: Series, site: Loss | None, run: Run) -> Progress:
         chance=chance,
         inside=site is not None and not (main is not None and main.function),
         as_variance=as_variance,
-        errors_by_hand=handmade is not None and of_errors(run, handmade),
+        errors_by_hand=by_errors,
         lowest=float(np.min(series.minimum)),
         loss=site or main,
         players=_players(run),
@@ -287,7 +309,7 @@ def chance_level(run: Run, site: Loss) -> float | None:
 
     Cross-entropy: the entropy of the classes' frequencies, or ln C where they were not recorded. Binary cross-entropy:
     the entropy of the rate of positives. Squared error: the variance of the targets, and for a Gaussian likelihood half of
-    1 + ln σ².
+    1 + ln σ². Absolute and Huber losses: as recorded.
     """
     if site.reduction != "mean":
         return None
@@ -303,7 +325,13 @@ def chance_level(run: Run, site: Loss) -> float | None:
     if site.function in SQUARED:
         deviation = run.series("target", target, "std").finite.mean
         return float(np.median(deviation**2)) if len(deviation) and float(np.median(deviation)) > 0 else None
-    return None
+    return constant_loss(run, site)
+
+
+def constant_loss(run: Run, loss: Loss) -> float | None:
+    """What predicting the mean of each batch loses, where that was recorded."""
+    level = median(run.series("train/constant", ("loss", loss.id)).finite.mean)
+    return level if level > 0 else None
 
 
 def weighted_binary(rate: float, weight: float) -> float:

@@ -16,6 +16,8 @@ from vivavoce.record.tracks import Track
 
 SHORTEST_PHASE = 10  # steps: fewer are an end, not a phase that could be judged by itself
 REGRESSIONS = frozenset({"mse_loss", "smooth_l1_loss", "huber_loss", "l1_loss"})
+LAYERS = frozenset({"Linear", "Bilinear", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "RNN",
+                    "GRU", "LSTM", "RNNCell", "GRUCell", "LSTMCell", "Embedding", "EmbeddingBag", "MultiheadAttention"})  # fmt: skip
 NO_GRADIENT = -1.0  # what gradient_norm holds where a parameter's gradient is None
 
 
@@ -48,6 +50,11 @@ def scalars(parameters: list[Parameter]) -> int:
 def is_weight(parameter: Parameter) -> bool:
     """A matrix or kernel: biases and normalisation gains start at zero or one and say little of scale."""
     return len(parameter.shape) >= 2 and parameter.numel > 1
+
+
+def of_no_layer(parameter: Parameter) -> bool:
+    """A matrix that no layer of PyTorch's holds, with several units, whichever of its dimensions they are."""
+    return parameter.module_class not in LAYERS and len(parameter.shape) == 2 and min(parameter.shape) > 1
 
 
 @dataclass(frozen=True)

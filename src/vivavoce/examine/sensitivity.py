@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vivavoce.examine.reading import is_weight, optimizer_track, unclipped_norms, weights_of
+from vivavoce.examine.reading import column_median, is_weight, of_no_layer, optimizer_track, unclipped_norms, weights_of
 from vivavoce.measure.robust import median
 from vivavoce.record.entities import Optimizer, Parameter
 from vivavoce.record.run import Run
@@ -31,6 +31,17 @@ class Sensitivity:
 ADAPTIVE = frozenset(
     {"Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "RMSprop"}
 )  # step 1: the rate or more, a scalar
+GATES = {
+    "RNN": 1,
+    "RNNCell": 1,
+    "GRU": 3,
+    "GRUCell": 3,
+    "LSTM": 4,
+    "LSTMCell": 4,
+}  # times the hidden size: rows of a weight
+DRAWN = frozenset({"Linear", "Conv1d", "Conv2d", "Conv3d", "Embedding", "EmbeddingBag", *GATES})
+ENOUGH = 64  # scalars of a weight: the norm of fewer random ones varies by 5 % and more
+SAME = 0.1  # difference of a weight's norm from the expected one
 PLAIN = frozenset({"SGD"})
 
 
@@ -64,9 +75,42 @@ def beginning(run: Run, optimizer: Optimizer) -> Beginning | None:
     return Beginning(parameters, int(track.steps[0]), track.mean[0, columns], norms)
 
 
+def _typical(run: Run, optimizer: Optimizer) -> Beginning | None:
+    """The median gradients of an optimizer whose first step was not recorded, beside weights of PyTorch's default size."""
+    track = optimizer_track(run, "gradient_norm", optimizer)
+    if track is None:
+        return None
+    known = [run.parameters[int(id)] for id in track.columns if id in run.parameters]
+    parameters = tuple(parameter for parameter in known if is_weight(parameter))
+    if not parameters:
+        return None
+    gradients = column_median(track.mean[:, [track.columns.index(parameter.id) for parameter in parameters]])
+    norms = np.array([default_norm(parameter) for parameter in parameters])
+    return Beginning(parameters, int(track.steps[0]), gradients, norms)
+
+
 def default_norm(parameter: Parameter) -> float:
-    """The expected norm of a weight as PyTorch initialises it: uniform in ± 1/√fan-in, deviation 1/√(3 fan-in)."""
-    return math.sqrt(parameter.shape[0] / 3)
+    """The expected norm of a weight as PyTorch initialises it: uniform in ± 1/√fan-in, deviation 1/√(3 fan-in).
+
+    Of a matrix that no layer holds, the larger of the two that it may have.
+    """
+    return math.sqrt((max(parameter.shape) if of_no_layer(parameter) else parameter.shape[0]) / 3)
+
+
+def drawn_norm(parameter: Parameter) -> float:
+    """The expected norm of a weight as PyTorch draws it: normal in embeddings, uniform in ± 1/√hidden in recurrent layers."""
+    if parameter.module_class in ("Embedding", "EmbeddingBag"):
+        return math.sqrt(parameter.numel)
+    if parameter.module_class in GATES:
+        return math.sqrt(parameter.numel * GATES[parameter.module_class] / (3 * parameter.shape[0]))
+    return default_norm(parameter)
+
+
+def as_drawn(parameters: list[Parameter], norms: dict[int, float]) -> bool:
+    """Whether most of the weights, by scalars, have the norms (by id) that PyTorch's initialisation gives."""
+    known = [p for p in parameters if p.id in norms and p.module_class in DRAWN and p.numel >= ENOUGH]
+    fresh = [p for p in known if abs(norms[p.id] / drawn_norm(p) - 1) < SAME]
+    return sum(p.numel for p in fresh) > sum(p.numel for p in known) / 2
 
 
 def first_update(run: Run, optimizer: Optimizer, *, highest_rate: bool = False) -> float:
@@ -75,6 +119,8 @@ def first_update(run: Run, optimizer: Optimizer, *, highest_rate: bool = False) 
     With `highest_rate`, what it would be at the highest learning rate of the run.
     """
     start, rates = beginning(run, optimizer), run.series("learning_rate", ("optimizer", optimizer.id)).finite
+    if start is None and highest_rate:
+        start = _typical(run, optimizer)
     if start is None or not len(rates):
         return math.nan
     rate = float(rates.maximum.max() if highest_rate else rates.mean[0])

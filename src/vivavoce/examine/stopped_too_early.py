@@ -24,6 +24,10 @@ FEW_STEPS, FEW_EPOCHS = (
 STEEP = 0.12  # of the start or of chance level, lost in the last third; development programs: up to 0.09 where healthy
 LEFT_OF_FEW = 0.1  # fraction of the loss, where the run was short and falls steeply
 AT_BEST = 1.25  # times the best level: above it the loss comes back from somewhere, a second task for instance
+HARDLY_ANY = 30  # steps: development programs that are healthy take 150 and more, stories and examples 60
+FEW = 75  # steps, where nearly nothing was learned
+UNLEARNED = 0.6  # fraction of the start or of chance level
+DONE = 0.15  # fraction of the start or of chance level
 FINE_TUNING = 100  # steps of a second phase
 WELL_ENOUGH = 0.9  # validation accuracy
 
@@ -38,6 +42,11 @@ class StoppedTooEarly(Detector):
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """A run that goes on has not stopped."""
         progress = Progress.of(run)
+        taken = run.steps - last_phase(run)
+        brief = taken < HARDLY_ANY or (taken < FEW and progress is not None and progress.remaining > UNLEARNED)
+        if finished(run) and taken > 0 and brief and not _closures(run) and not _well_done(run, progress):
+            yield _hardly_any(run, progress, taken)
+            return
         if progress is None or not progress.floor_known or progress.rows < FEWEST_ROWS or not finished(run):
             return
         if (begun := last_phase(run)) and run.steps - begun >= FINE_TUNING:
@@ -56,6 +65,20 @@ class StoppedTooEarly(Detector):
         elif validation is None or _agrees(validation):
             found = _finding(progress, fall, validation)
             yield found if few or steep else found.with_(severity="note")
+
+
+def _closures(run: Run) -> bool:
+    """Each step calls the model many times by itself, as LBFGS does: few of them are many updates."""
+    return any(optimizer.closure for optimizer in run.optimizers.values())
+
+
+def _well_done(run: Run, progress: Progress | None) -> bool:
+    """The loss is next to its floor, or the accuracy on validation data is good."""
+    if progress is None:
+        return False
+    validation = validation_of(run, progress, 1)
+    good = validation is not None and validation.accuracy[-1] >= WELL_ENOUGH
+    return bool(good) or (progress.floor_known and progress.remaining < DONE)
 
 
 def finished(run: Run) -> bool:
@@ -101,6 +124,25 @@ def _few(run: Run, progress: Progress) -> bool:
 def _agrees(validation: Validation) -> bool:
     good = validation.accuracy[-1] >= WELL_ENOUGH
     return validation.best >= len(validation.losses) - 2 and not good
+
+
+def _hardly_any(run: Run, progress: Progress | None, taken: int) -> Finding:
+    course = f" {progress.sentence}" if progress is not None else ""
+    loss = run.main_loss
+    return Finding(
+        slug=StoppedTooEarly.slug,
+        severity="warning",
+        confidence=0.7,
+        question=StoppedTooEarly.question,
+        title="The training ended after hardly any steps",
+        why=f"The training ended after {taken:,} steps of the optimizer: no network is trained by so few.{course}",
+        where=where(loss.site if loss else None, first_step=run.steps - taken + 1, last_step=run.steps),
+        evidence=(Evidence("steps of the optimizer", float(taken), "steps", float(HARDLY_ANY), "development programs need hundreds"),),
+        remedies=(
+            Remedy("longer-training", "train longer", f"{10 * taken:,} steps instead of {taken:,}"),
+            Remedy("smaller-batch", "or make more steps of the same data", "a batch a tenth as large"),
+        ),
+    )  # fmt: skip
 
 
 def _finding(progress: Progress, fall: float, validation: Validation | None) -> Finding:

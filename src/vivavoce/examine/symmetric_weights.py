@@ -9,12 +9,22 @@ import numpy as np
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
 from vivavoce.examine.progress import Progress
-from vivavoce.examine.reading import Weights, layer_of, optimizer_track, some, stepped_optimizers, weights_of, where
+from vivavoce.examine.reading import (
+    Weights,
+    layer_of,
+    of_no_layer,
+    optimizer_track,
+    some,
+    stepped_optimizers,
+    weights_of,
+    where,
+)
 from vivavoce.record.entities import Optimizer, Parameter
 from vivavoce.record.run import Run
 
 EARLIEST = 5  # step of the first sample: weights that are still zero then have not moved at all
 FEWEST = 2  # weight matrices that start at zero: a single one (the last of a residual block, say) is a known trick
+FEWEST_SAMPLES = 5  # sampled steps
 SAME = 0.999  # fraction of a weight's units that equal the first one
 LATE = 10  # step: one step is enough to tell units apart, so what is equal later stays so
 LAYERS = frozenset({"Linear", "Conv1d", "Conv2d", "Conv3d", "RNN", "GRU", "LSTM", "Bilinear"})
@@ -40,7 +50,10 @@ class SymmetricWeights(Detector):
         sampled = [weights for optimizer in optimizers if (weights := weights_of(run, optimizer))]
         if not sampled or any(int(weights.steps[0]) > EARLIEST for weights in sampled) or progress is None:
             return
-        zero = zero_at_start(run)
+        zero, kept = zero_at_start(run), _never_leave_zero(sampled)
+        if len(kept) >= FEWEST:
+            yield _finding(run, [layer_of(p) for p in kept], "are all zero from the first step to the last", 1)
+            return
         still = (
             bool(zero)
             and all((weights.update[:, 0] == 0).all() for weights in sampled)
@@ -81,12 +94,26 @@ def _equal(run: Run, optimizer: Optimizer) -> list[Parameter]:
     found = []
     for i, id in enumerate(track.columns):
         parameter = run.parameters.get(int(id))
-        if parameter is None or parameter.module_class not in LAYERS or not track.mean[-1, i] >= SAME:
+        if parameter is None or not track.mean[-1, i] >= SAME:
+            continue
+        if parameter.module_class not in LAYERS and not of_no_layer(parameter):
             continue
         moved = updates.columns.count(id) and bool((updates.maximum[:, updates.columns.index(id)] > 0).any())
         if moved:
             found.append(parameter)
     return found
+
+
+def _never_leave_zero(sampled: list[Weights]) -> list[Parameter]:
+    """Weights that were zero at every sample although steps were taken: factors of a product keep one another there."""
+    return [
+        p
+        for weights in sampled
+        for i, p in enumerate(weights.parameters)
+        if len(weights.steps) >= FEWEST_SAMPLES
+        and (weights.weight[:, i] == 0).all()
+        and (weights.gradient[:, i] >= 0).all()
+    ]
 
 
 def _finding(run: Run, layers: list[str], how: str, step: int) -> Finding:

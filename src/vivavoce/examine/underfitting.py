@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
-from vivavoce.examine.progress import SQUARED, WORSE_THAN_CHANCE, Progress
+from vivavoce.examine.progress import WORSE_THAN_CHANCE, Progress
 from vivavoce.examine.reading import main_optimizer, weights_of, where
 from vivavoce.examine.units import shares
 from vivavoce.measure.robust import median
@@ -34,17 +34,22 @@ class Underfitting(Detector):
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Noise in the data looks the same from outside: without a limit in sight it is at most a note."""
         progress = Progress.of(run)
-        if progress is None or not progress.bounded or progress.chance is None or run.steps < FEWEST_STEPS:
+        if progress is None or not progress.bounded or run.steps < FEWEST_STEPS:
             return
-        left = progress.end / progress.chance
         limit = limit_of(run)
+        if progress.chance is None and (not limit or progress.learned):
+            return  # what the loss could be is not known
+        level = progress.chance or progress.reference
+        if not level > 0:
+            return
+        left = progress.end / level
         if left < (LIMITED if limit else LEFT):
             yield RuledOut(self.slug, f"the training loss fell to {left:.0%} of chance level")
         elif left > WORSE_THAN_CHANCE or progress.rose or not _flat(progress) or not _moving(run):
             return
         elif limit:
             yield _finding(progress, left, limit, 0.8)
-        elif progress.function in SQUARED and left > POOR:
+        elif progress.regression and left > POOR:
             yield _finding(progress, left, "it predicts little more than the mean", 0.7)
         else:
             yield _finding(progress, left, "", 0.4)
@@ -87,8 +92,8 @@ def _finding(progress: Progress, left: float, limit: str, confidence: float) -> 
         question=Underfitting.question,
         title="The network fits not even the training data",
         why=(
-            f"The training loss is flat at {progress.end:.3g}, {left:.0%} of what a constant prediction gives "
-            f"({progress.chance:.3g}){cause}."
+            f"The training loss is flat at {progress.end:.3g}, {left:.0%} of what "
+            f"{'a constant prediction gives' if progress.chance else 'it began with'} ({progress.chance or progress.reference:.3g}){cause}."
         ),
         where=where(progress.loss.site if progress.loss else None, first_step=1, last_step=progress.last_step),
         evidence=(

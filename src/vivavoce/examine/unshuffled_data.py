@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut, Severity
-from vivavoce.examine.progress import Progress
+from vivavoce.examine.progress import BINARY, Progress
 from vivavoce.examine.reading import at, where
 from vivavoce.measure.folding import Fold, fold
-from vivavoce.record.entities import Loader
+from vivavoce.record.entities import Loader, Loss
 from vivavoce.record.run import Run
 
 CERTAIN = (
@@ -32,7 +32,15 @@ class UnshuffledData(Detector):
 
     slug = "unshuffled-data"
     question = 8
-    explains = ("oscillating-loss", "class-ignored", "overfitting", "guessing", "underfitting", "gradient-spikes")
+    explains = (
+        "oscillating-loss",
+        "class-ignored",
+        "overfitting",
+        "guessing",
+        "underfitting",
+        "gradient-spikes",
+        "dead-units",
+    )
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """A fixed order of well mixed data is a note; sorted data are a warning."""
@@ -58,7 +66,7 @@ def _folded(run: Run, loader: Loader | None) -> Fold | None:
     if loader is None or not loader.batches or not len(series) or (series.counts != 1).any() or run.steps <= 0:
         return None
     calls = len(series) / run.steps
-    if abs(calls - 1) > 0.01 or (series.mean <= 0).any():  # one batch a step
+    if abs(calls - 1) > 0.01 or (series.mean < 0).any():  # one batch a step
         return None
     return fold(np.log(series.mean + SMALL), loader.batches)
 
@@ -67,6 +75,8 @@ def _unevenness(run: Run, progress: Progress) -> float:
     """How far the classes of single batches lie from their overall shares, beyond what sampling brings; 0 … 1."""
     if progress.loss is None:
         return 0.0
+    if progress.function in BINARY:
+        return _unevenness_of_two(run, progress.loss)
     rows = [
         track.mean[(track.counts == 1)]
         for track in run.tracks("target_classes")
@@ -75,6 +85,25 @@ def _unevenness(run: Run, progress: Progress) -> float:
     if len(rows) != 1 or len(rows[0]) < FEWEST_SAMPLES:
         return 0.0
     return unevenness(rows[0])
+
+
+def _unevenness_of_two(run: Run, loss: Loss) -> float:
+    """The same of labels that are 0 or 1, one an example, whose mean is recorded."""
+    if not loss.target_shape or math.prod(loss.target_shape) != loss.target_shape[0]:
+        return 0.0
+    low, high, mean = (run.series("target", ("loss", loss.id), name).finite.mean for name in ("min", "max", "mean"))
+    if len(mean) < FEWEST_SAMPLES or not set(np.unique(np.concatenate([low, high]))) <= {0.0, 1.0}:
+        return 0.0
+    return unevenness(loss.target_shape[0] * np.stack([mean, 1 - mean], axis=1))
+
+
+def sorted_or_repeating(run: Run, progress: Progress) -> bool:
+    """The order of the examples alone explains much of what the loss does."""
+    loader = next((item for item in run.loaders.values() if item.role == "train"), None)
+    if loader is not None and loader.shuffle:
+        return False
+    folded = _folded(run, loader)
+    return _unevenness(run, progress) > UNEVEN or (folded is not None and folded.z > CERTAIN and folded.share > PATTERN)
 
 
 def unevenness(counts: NDArray[np.float64]) -> float:

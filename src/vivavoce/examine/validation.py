@@ -70,7 +70,7 @@ def validation_of(run: Run, progress: Progress, fewest: int = FEWEST_PASSES) -> 
     site = run.losses[max(passes, key=lambda id: passes[id])]
     owner = ("loss", site.id)
     losses = run.series("val/loss", owner, "loss")
-    keep = np.isfinite(losses.mean)
+    keep = np.isfinite(losses.mean) & _of_one_set(run, owner, len(losses))
     if int(keep.sum()) < fewest:
         return None
     accuracy = run.series("val/loss", owner, "accuracy").mean
@@ -80,6 +80,15 @@ def validation_of(run: Run, progress: Progress, fewest: int = FEWEST_PASSES) -> 
     comparable = raw and site.reduction == "mean" == (progress.loss.reduction if progress.loss else "")
     noise = max(stream_noise(values), _batch_error(run, owner) if len(values) < FEWEST_PASSES else 0.0)
     return Validation(site, losses.steps[keep], values, accuracy, noise, comparable)
+
+
+def _of_one_set(run: Run, owner: tuple[str, int], passes: int) -> NDArray[np.bool_]:
+    """Passes over as many batches as most: a test set at the end is other data. All, where that is not known."""
+    batches = run.series("val/loss", owner, "batches").mean
+    if len(batches) != passes or passes < FEWEST_PASSES:
+        return np.ones(passes, dtype=np.bool_)
+    sizes, counts = np.unique(batches, return_counts=True)
+    return batches == sizes[np.argmax(counts)] if counts.max() >= passes - 1 else np.ones(passes, dtype=np.bool_)
 
 
 def _batch_error(run: Run, owner: tuple[str, int]) -> float:

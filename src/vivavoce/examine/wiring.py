@@ -11,6 +11,11 @@ LAYERS = ("Addmm", "Mm", "Bmm", "Mv", "Dot", "Convolution", "Embedding", "Native
           "NativeDropout", "MaxPool", "Linear", "MkldnnLinear")  # fmt: skip
 
 
+def stem(op: str) -> str:
+    """The name of an operation without its ending: "Sigmoid" of "SigmoidBackward0"."""
+    return op.rstrip("0123456789").removesuffix("Backward")
+
+
 def head_of(run: Run, loss: Loss | None) -> list[Node]:
     """The recorded operations behind the last layer, in the order of the forward pass; empty where none were recorded."""
     nodes = [

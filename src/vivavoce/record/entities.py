@@ -147,6 +147,7 @@ class Loss(Entity):
     target_dtype: str = ""
     prediction_op: str = ""  # last operation before the loss: "SoftmaxBackward0", "ReluBackward0" …
     models: tuple[int, ...] = ()  # models the loss's graph reaches (for "backward")
+    precision: str = ""  # "float16" … where autocast was on when it was first called
     weights: tuple[float, ...] = ()  # of the classes, or of the positives (binary); (nan,) where they vary otherwise
 
 
@@ -180,6 +181,7 @@ class Node(Entity):
     given_shapes: tuple[tuple[int, ...], ...] = ()
     constants: int = 0  # inputs without a gradient, as far as the operation keeps a place for them
     dim: int | None = None  # that a softmax works along
+    constant_range: tuple[float, float] | None = None  # of what a difference compares a squashed output with
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -134,6 +134,15 @@ SIGNALS: tuple[SignalSpec, ...] = (
         "targets given to a loss function in training",
     ),
     SignalSpec(
+        "train/constant",
+        "loss",
+        ("loss",),
+        "sampled steps",
+        "loss",
+        "what the batch would lose if every prediction were the mean of its targets; of absolute and Huber losses, and of "
+        "mean errors written by hand",
+    ),
+    SignalSpec(
         "train/accuracy",
         "loss",
         ("accuracy",),
@@ -173,7 +182,8 @@ SIGNALS: tuple[SignalSpec, ...] = (
         "parameters",
         "sampled steps",
         "fraction of units",
-        "rows of a weight that equal its first row, before the step (of the first 128); NaN for what is no weight",
+        "rows of a weight that equal its first row, before the step (of the first 128), or columns, if those are more and no "
+        "module holds it; NaN for what is no weight",
     ),
     SignalSpec(
         "gradient_lag",
@@ -302,6 +312,7 @@ EVENTS: dict[str, str] = {
     "exception": "the script ended with an exception: {type, message, file?, line?}",
     "tap-off": "a tap was switched off after an internal error: {tap, error}",
     "first-step-state": "parameters that had a gradient at the first step: {optimizer, without_gradient: [parameter ids]}",
+    "unheld": "weights that a loss reaches and no optimizer holds, and their L2 norms: {parameters: [ids], norms: []}",
     "unreached": "parameters that require a gradient but that no loss's graph has reached: {parameters: [ids]}",
     "unmoved": "parameters that an optimizer holds and that did not change in a sampled step: {optimizer, parameters: [ids]}",
     "preflight": "results of --preflight: {steps, seconds, checks: [{name, status: ok | suspicious | failed | unchecked, why, "
