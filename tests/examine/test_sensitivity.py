@@ -55,4 +55,4 @@ def test_sensitivity_does_not_change_with_the_scale_of_the_loss():
 
 def test_largest_update_of_nothing():
     run = train(mlp, sgd(0.0), steps=2)
-    assert largest_update(weights_of(run, main_optimizer(run))) == 0
+    assert largest_update(weights_of(run, main_optimizer(run)), main_optimizer(run)) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +22,8 @@ RECTIFIERS = ("ReLU", "ReLU6", "Threshold", "relu")  # zero below a threshold, s
 SQUASHERS = {"Tanh": "tanh", "tanh": "tanh", "Sigmoid": "sigmoid", "sigmoid": "sigmoid"}
 TANH_LIMIT = 0.99  # |tanh| beyond which its slope is below 0.02
 SIGMOID_LIMIT = 0.01  # distance from 0 or 1 below which the sigmoid's slope is below 0.01
+EVALUATION_PAUSE = 0.02  # seconds between two looks at the input of an evaluation
+MOST_FOREIGN = 64  # calls of other modules after which an evaluation is no longer expected
 MOST_CALLS = 5_000  # calls of modules after which a sample ends: a long roll-out must not go on under a hook
 LEAST_VALUES = 8  # values a unit must have in the batch for "dead" to mean anything
 CONVOLUTION_DIMS = 4  # outputs of this many dimensions and more have their units in dimension 1
@@ -40,6 +43,9 @@ class ModuleTap(Tap):
         self._handle: Any = None
         self._rows: dict[int, dict[int, Tensor]] = {}  # model -> module -> row of COLUMNS
         self.made: dict[Any, Tensor] = {}  # what models as a whole put out in this step, by the operation that made it
+        self._expected: Any = None  # the handle of the hook that waits for the input of an evaluation
+        self._evaluated = 0.0  # when an evaluation was last looked at
+        self._foreign = 0  # calls of other modules since
         self._seen: set[int] = set()
         self._input_of: set[int] = set()
         self.outputs: set[tuple[int, int]] = set()  # (address, size) of activations already looked at
@@ -52,6 +58,7 @@ class ModuleTap(Tap):
         """Hear of modules as they are built; the forward hook comes and goes with the samples."""
         self.session.registry.index.install()
         self.patches.wrap(nn.Module, "__setstate__", self.session.registry.index.copied)
+        self.patches.wrap(nn.Module, "eval", self._wrap_eval)
 
     def uninstall(self) -> None:
         """Remove every hook."""
@@ -69,8 +76,54 @@ class ModuleTap(Tap):
             self._calls = 0
             self._handle = nn.modules.module.register_module_forward_hook(self._hook)
 
+    def _wrap_eval(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def evaluated(module: nn.Module) -> nn.Module:
+            result: nn.Module = original(module)
+            if self.on and self.session.active and not numbers.tracing():
+                try:
+                    self._expect(module)
+                except Exception as error:
+                    self.fail(error)
+            return result
+
+        return evaluated
+
+    def _expect(self, module: nn.Module) -> None:
+        """A model is about to be evaluated: its next input is looked at, unless the last one was a moment ago."""
+        known = self.session.registry.module(module)
+        if known is None or known[0].root() is not module or self._expected is not None:
+            return
+        if self.session.compiling or self.session.registry.compiled or now() - self._evaluated < EVALUATION_PAUSE:
+            return
+        self._evaluated = now()
+        self._foreign = 0
+        self._expected = nn.modules.module.register_module_forward_pre_hook(self._evaluation_hook)
+
+    def _evaluation_hook(self, module: nn.Module, args: Any) -> None:
+        self._foreign += 1
+        try:
+            known = self.session.registry.module(module)
+            if known is None or known[0].root() is not module:
+                if self._foreign > MOST_FOREIGN:
+                    self._expect_no_more()
+                return
+            self._expect_no_more()
+            if not module.training and self.on and self.session.active and not numbers.tracing():
+                started = now()
+                self._look_at_input(known[0].id, args, "val/input")
+                self.session.budget.charge_deep(now() - started)
+        except Exception as error:
+            self._expect_no_more()
+            self.fail(error)
+
+    def _expect_no_more(self) -> None:
+        if self._expected is not None:
+            self._expected.remove()
+            self._expected = None
+
     def disarm(self) -> None:
         """The forward pass is over."""
+        self._expect_no_more()
         if self._handle is not None:
             self._handle.remove()
             self._handle = None
@@ -130,14 +183,16 @@ class ModuleTap(Tap):
             self.fail(error)
         self.session.budget.charge_deep(now() - started)
 
-    def _look_at_input(self, model: int, args: Any) -> None:
+    def _look_at_input(self, model: int, args: Any, name: str = "input") -> None:
         inputs = [v for v in args if numbers.is_plain(v) and v.is_floating_point() and v.numel()]
         if not inputs or inputs[0].grad_fn is not None:  # what another module made is no data
             return
-        self._input_of.add(model)
-        self.session.rules.saw_input(inputs[0])
+        step = self.session.coming
+        if name == "input":
+            self._input_of.add(model)
+            self.session.rules.saw_input(inputs[0])
         columns = ("mean", "std", "min", "max", "nonfinite", "constant_features")
-        signal, step = self.session.recorder.signal("input", ("model", model), columns), self.session.coming
+        signal = self.session.recorder.signal(name, ("model", model), columns)
         self.session.readback.read(_input_row(inputs[0]), lambda values: signal.append(step, values))
 
     def _look_at_output(self, model: int, module: int, class_name: str, output: Any) -> None:

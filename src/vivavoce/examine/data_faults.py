@@ -6,18 +6,20 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from vivavoce.examine.activation_scale import scale_of
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut, Where
 from vivavoce.examine.progress import Progress
-from vivavoce.examine.reading import at, first_nonfinite, last_phase, where
+from vivavoce.examine.reading import LAYERS, at, first_nonfinite, last_phase, where
 from vivavoce.examine.symmetric_weights import zero_at_start
-from vivavoce.examine.units import shares
+from vivavoce.examine.units import Share, shares
 from vivavoce.measure.robust import median
 from vivavoce.record.entities import Loader
 from vivavoce.record.run import Run
 
 LARGE = 10.0  # largest of |mean| and deviation of the inputs; UMLAUT asks for values in [−1, 1], which sound and tables exceed
 COPED = 0.15  # fraction of the reference loss: a network that came below it has coped with its inputs
+USUAL_SCALE = (0.2, 3.0)  # times PyTorch's default norm: initialisations in use (activation_scale.py)
 SATURATED = 0.8  # fraction of a module's outputs, from the first step on
 EARLY = 2  # samples: what one network hands to another grows with the training, data do not
 MOST_CONSTANT = 0.999  # fraction of features that do not vary over the batch: the examples are all alike
@@ -63,7 +65,11 @@ class UnnormalisedInput(Detector):
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Large inputs that the network copes with (a normalisation layer comes first, say) are no fault."""
+        large_inside = _saturated_from_the_start(run)
         sizes = [size for track in run.tracks("input") if track.owner and (size := _size(run, track.owner)) is not None]
+        if large_inside and all(max(abs(mean), deviation) < LARGE for _, mean, deviation in sizes):
+            yield _inside(run, large_inside)
+            return
         if not sizes:
             return
         owner, mean, deviation = max(sizes, key=lambda item: max(abs(item[1]), item[2]))
@@ -85,6 +91,22 @@ def _size(run: Run, owner: tuple[str, int]) -> tuple[tuple[str, int], float, flo
     means, deviations = mean.mean[late], deviation.mean[late]
     pairs = [(median(means[:EARLY]), median(deviations[:EARLY])), (median(means), median(deviations))]
     return owner, *min(pairs, key=lambda pair: max(abs(pair[0]), pair[1]))
+
+
+def _saturated_from_the_start(run: Run) -> Share | None:
+    """The first squashing layer is saturated before any step, although its weights are of usual size: what comes in is large."""
+    progress, scale = Progress.of(run), scale_of(run)
+    found = shares(run, "activation_saturated")
+    if not found or progress is None or not progress.bounded or not progress.remaining > COPED:
+        return None
+    first = min(found, key=lambda share: share.module.id)
+    before = [
+        m for m in run.modules.values() if m.id < first.module.id and m.model == first.module.model and not m.functional
+    ]
+    if sum(m.class_name in LAYERS for m in before) > 1 or any(m.class_name.startswith("Embedding") for m in before):
+        return None  # what comes in was made by other layers
+    usual = scale is not None and USUAL_SCALE[0] < scale.ratios[0] < USUAL_SCALE[1]
+    return first if usual and first.initial >= SATURATED and first.late >= SATURATED else None
 
 
 def _passed_on(run: Run, owner: tuple[str, int]) -> bool:
@@ -148,6 +170,25 @@ def _constant(run: Run, share: float) -> Finding:
             Remedy("check-loading", "look at what the loader delivers", "x, y = next(iter(loader)); print(x.std(0))"),
         ),
     )
+
+
+def _inside(run: Run, share: Share) -> Finding:
+    return Finding(
+        slug=UnnormalisedInput.slug,
+        severity="warning",
+        confidence=0.75,
+        question=UnnormalisedInput.question,
+        title="The inputs are not normalised",
+        why=(
+            f"{share.initial:.0%} of the outputs of {share.module.name} ({share.module.class_name}) are saturated before the first step, although "
+            f"the weights before it are of the usual size: what it is given must be large, by the data or by a factor in forward()."
+        ),
+        where=where(share.module.site, layer=share.module.name, first_step=1, last_step=run.steps),
+        evidence=(Evidence(f"saturated outputs of {share.module.name}", share.initial, "fraction", SATURATED, "before the first step"),),
+        remedies=(
+            Remedy("normalise-input", "mean 0 and deviation 1, with the numbers of the training set", "x = (x - x.mean(0)) / x.std(0)"),
+        ),
+    )  # fmt: skip
 
 
 def _large(run: Run, mean: float, deviation: float, stuck: bool) -> Finding:

@@ -90,7 +90,7 @@ def _finding(run: Run, progress: Progress, half: float) -> Finding:
     return Finding(
         slug=Guessing.slug,
         severity="critical",
-        confidence=0.9,
+        confidence=0.8,
         question=Guessing.question,
         title="The network does no better than guessing",
         why=(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from vivavoce.examine.wiring import head_of, stem
-from vivavoce.record.entities import Loss
+from vivavoce.record.entities import Loss, Node
 from vivavoce.record.run import Run
 
 OVER_CLASSES = ("LogSoftmax", "Softmax", "Logsumexp")
@@ -32,11 +32,24 @@ def chance_by_hand(run: Run, loss: Loss, start: float) -> float | None:
         classes = 0
         if node.op.startswith(OVER_CLASSES) and len(node.shape) >= 2 and node.shape[0] != node.shape[-1]:
             classes = node.shape[-1] if not node.op.startswith("Logsumexp") else 0
+        elif _normalised(node):
+            classes = node.shape[-1]
         elif node.op.startswith(OF_TWO) and not any(later.op.startswith(ERRORS) for later in nodes[place:]):
             classes = 2
         if classes > 1 and NEAR[0] * math.log(classes) <= start <= NEAR[1] * math.log(classes):
             return math.log(classes)
     return None
+
+
+def _normalised(node: Node) -> bool:
+    """Exponentials over their sum, a row an example: a softmax written by hand."""
+    of_sum = stem(node.op) == "Div" and [stem(op) for op in node.given] == ["Exp", "Sum"]
+    return (
+        of_sum
+        and len(node.shape) == 2
+        and node.given_shapes[1] == (node.shape[0], 1)
+        and node.shape[0] != node.shape[1]
+    )
 
 
 def of_errors(run: Run, loss: Loss) -> bool:

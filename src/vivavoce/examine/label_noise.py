@@ -35,6 +35,7 @@ WORTHLESS = 0.98  # fraction of chance level: a best validation loss above it sa
 BY_HEART = 0.85  # fraction of chance level that the training loss fell below meanwhile
 LEARNING = 0.3  # fraction of chance level: above it the training data are not learned by heart yet
 FEWEST_STEPS = 100  # steps before anything is said of a network that stays at chance level
+OF_SEQUENCES = frozenset({"RNN", "GRU", "LSTM", "RNNCell", "GRUCell", "LSTMCell", "MultiheadAttention"})
 BEYOND_PLATEAUS = 250  # steps: sequences are often learned after a long plateau at chance level
 LITTLE = 0.85  # fraction of chance level: development programs end below 0.7 where they are healthy
 FAR = 0.25  # ‖Δw‖/‖w‖ of all steps together
@@ -158,7 +159,7 @@ def _tells_nothing(run: Run, progress: Progress) -> bool:
     """The weights went a long way, and hardly anything was gained over a constant prediction, nor will be soon."""
     if progress.chance is None or not progress.bounded or not progress.had_room or bottleneck(run) is not None:
         return False
-    if run.steps < BEYOND_PLATEAUS:
+    if run.steps < BEYOND_PLATEAUS and any(module.class_name in OF_SEQUENCES for module in run.modules.values()):
         return False
     late = median(progress.levels[len(progress.levels) // 2 :]) / progress.chance
     return LITTLE < late < ABOVE and travelled(run) > FAR and lengths_to_halve(progress) > SLOW

@@ -27,6 +27,9 @@ from vivavoce.record.entities import Optimizer
 from vivavoce.record.run import Run
 
 LARGE = 0.1  # ‖Δw‖/‖w‖ of the median weight (TheDeepChecker and DeepDiagnosis: above 0.1)
+SHRINKING = frozenset({"Adagrad"})  # whose first steps change each weight by the whole rate, whatever its gradient
+ADAMS = frozenset({"Adam", "AdamW", "NAdam", "RAdam", "Adamax"})
+LARGE_RATE = 0.05  # of them; in use: 1e-5 … 1e-2
 GUESSED = 0.9  # fraction of chance level
 REPLACED = 1.0  # ‖Δw‖/‖w‖: a step as large as the weights themselves throws the initialisation away
 HUGE = 0.3  # ‖Δw‖/‖w‖ that needs no loss beside it
@@ -54,7 +57,9 @@ class LearningRateTooHigh(Detector):
         sizes = {}
         for candidate in stepped_optimizers(run):
             weights = weights_of(run, candidate)
-            sizes_seen = (largest_update(weights) if weights else math.nan, first_update(run, candidate))
+            sizes_seen = [largest_update(weights, candidate)] if weights else []
+            if candidate.class_name not in SHRINKING or not weights:
+                sizes_seen.append(first_update(run, candidate))
             known = [size for size in sizes_seen if math.isfinite(size)]
             known = known or [first_update(run, candidate, highest_rate=True)]
             size = max(known, default=math.nan) - 2 * decay_update(candidate)
@@ -92,9 +97,11 @@ class LearningRateTooHigh(Detector):
 
 
 def _shaken(run: Run, optimizer: Optimizer) -> bool:
-    """Several of the first steps were large, not the very first alone, which adaptive optimizers often overdo."""
-    weights = weights_of(run, optimizer)
-    return weights is not None and int((weights.typical_update[:EARLY] >= LARGE).sum()) > 1
+    """Several of the first steps were large, and so is the rate, of an optimizer whose rate is the change of each weight."""
+    weights, rates = weights_of(run, optimizer), run.series("learning_rate", ("optimizer", optimizer.id)).finite
+    if weights is None or not len(rates) or optimizer.class_name not in ADAMS:
+        return False
+    return float(rates.maximum.max()) >= LARGE_RATE and int((weights.typical_update[:EARLY] >= LARGE).sum()) > 1
 
 
 def _gained_nothing(progress: Progress) -> bool:
@@ -107,13 +114,14 @@ def _gained_nothing(progress: Progress) -> bool:
     )
 
 
-def largest_update(weights: Weights) -> float:
+def largest_update(weights: Weights, optimizer: Optimizer) -> float:
     """The largest of the median update ratios of the first samples, or a later level that lasted; NaN if unknown."""
     typical = weights.typical_update
     known = typical[np.isfinite(typical)]
     if not len(known):
         return float("nan")
-    return max(float(known[:EARLY].max()), float(np.median(known)))
+    early = np.median if optimizer.class_name in SHRINKING else np.max
+    return max(float(early(known[:EARLY])), float(np.median(known)))
 
 
 def decay_update(optimizer: Optimizer) -> float:

@@ -54,7 +54,7 @@ def _finding(run: Run, worst: Share, progress: Progress, stuck: bool) -> Finding
     return Finding(
         slug=SaturatedUnits.slug,
         severity="critical" if stuck else "warning",
-        confidence=0.9 if stuck else 0.75,
+        confidence=0.8 if stuck else 0.75,
         question=SaturatedUnits.question,
         title="Units are saturated: their gradient is nearly zero",
         why=(

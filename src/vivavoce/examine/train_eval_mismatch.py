@@ -1,4 +1,4 @@
-"""train-eval-mismatch: batch normalisation works with other statistics in evaluation than in training."""
+"""train-eval-mismatch: evaluation works with other statistics, inputs or labels than training."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ from vivavoce.record.tracks import Track
 
 SHIFT = 1.0  # deviations between the batch's mean and the one kept: healthy batches of 8 and more lie below 0.5
 SCALE = 4.0  # times between the variances: healthy batches lie below 2
+INPUT_SHIFT = (
+    3.0  # deviations between the mean input of an evaluation and of training: samples of the same data lie below 1
+)
+INPUT_SCALE = 5.0  # times between their deviations
+TINY = 1e-9  # of a deviation
 FEWEST_SAMPLES = 4  # sampled steps, and as many later ones that must agree
 LATE = 0.5  # of the run: before, the kept statistics are still on their way
 SETTLED = 100  # steps after which statistics of the usual momentum, 0.1, have long forgotten where they began
@@ -46,14 +51,36 @@ class TrainEvalMismatch(Detector):
         worst = _worst(run)
         extra = _extra_forwards(run)
         early = _too_early_to_overfit(run)
+        other = _other_inputs(run)
         if worst is not None and (worst[1] > SHIFT or worst[2] > SCALE):
             yield _stale(run, *worst)
         elif extra is not None and extra[0] > BURST_SHARE:
             yield _evaluated_in_training(run, *extra)
+        elif other is not None:
+            yield _prepared_otherwise(run, *other)
         elif early is not None:
             yield _other_data(run, early)
         elif worst is not None:
             yield RuledOut(self.slug, f"batch and kept statistics differ by {worst[1]:.2g} deviations at most")
+
+
+def _other_inputs(run: Run) -> tuple[Track, Track, int] | None:
+    """The inputs that a model was trained on, those it was evaluated on, and the evaluation that lies far from them; if any."""
+    evaluated = {track.owner: track for track in run.tracks("val/input") if len(track)}
+    for track in run.tracks("input"):
+        found = evaluated.get(track.owner)
+        if found is None or len(track) < FEWEST_SAMPLES:
+            continue
+        mean, deviation = median(track.mean[:, 0]), median(track.mean[:, 1])
+        spread = max(deviation, float(np.ptp(track.mean[:, 0])))  # batches of a series may each lie elsewhere
+        if not spread > 0 or not deviation > 0:
+            continue
+        shift = np.abs(found.mean[:, 0] - mean) / spread
+        scale = np.maximum(found.mean[:, 1] / deviation, deviation / np.maximum(found.mean[:, 1], TINY * deviation))
+        far = np.flatnonzero((shift > INPUT_SHIFT) | ((scale > INPUT_SCALE) & (found.mean[:, 1] > 0)))
+        if len(far):
+            return track, found, int(far[np.argmax(np.maximum(shift, scale)[far])])
+    return None
 
 
 def _worst(run: Run) -> tuple[Module, float, float] | None:
@@ -163,6 +190,32 @@ def _other_data(run: Run, early: Early) -> Finding:
         remedies=(
             Remedy("same-transform", "prepare both sets with the numbers of the training set", "x_val = (x_val - train_mean) / train_std"),
             Remedy("check-validation", "evaluate the training data in the same way", "evaluate(model, train_loader)"),
+        ),
+    )  # fmt: skip
+
+
+def _prepared_otherwise(run: Run, trained: Track, evaluated: Track, row: int) -> Finding:
+    mean, deviation = median(trained.mean[:, 0]), median(trained.mean[:, 1])
+    other_mean, other_deviation = float(evaluated.mean[row, 0]), float(evaluated.mean[row, 1])
+    step = min(int(evaluated.steps[row]), run.steps)
+    model = run.models.get(trained.owner[1]) if trained.owner else None
+    return Finding(
+        slug=TrainEvalMismatch.slug,
+        severity="warning",
+        confidence=0.85,
+        question=TrainEvalMismatch.question,
+        title="The network is evaluated on inputs of another scale",
+        why=(
+            f"{model.name if model else 'The model'} was trained on inputs of mean {mean:.3g} and deviation {deviation:.3g}, and evaluated after "
+            f"{step:,} steps on inputs of mean {other_mean:.3g} and deviation {other_deviation:.3g}: they are prepared in another way."
+        ),
+        where=where(model.site if model else None, first_step=step, last_step=step),
+        evidence=(
+            Evidence("mean of the inputs in evaluation", other_mean, "", mean, "in training"),
+            Evidence("deviation of the inputs in evaluation", other_deviation, "", deviation, "in training"),
+        ),
+        remedies=(
+            Remedy("same-transform", "prepare both sets with the numbers of the training set", "x_val = (x_val - train_mean) / train_std"),
         ),
     )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +12,13 @@ from vivavoce.measure.trend import step_change
 from vivavoce.record.entities import Module
 from vivavoce.record.run import Run
 
+FIRST_STEPS = 3  # of a model: what was looked at later, large steps may have brought about
 CLEAR_CHANGE = 0.5  # fraction of the variance that one step must explain before an onset is named
 
 
 @dataclass(frozen=True)
 class Share:
-    """A module's fraction of bad units: at the very first sample, at the first three, and the median of the later half."""
+    """A module's fraction of bad units: at the beginning (NaN where not looked at), at the first samples, later (a median)."""
 
     module: Module
     initial: float
@@ -28,6 +30,9 @@ class Share:
 def shares(run: Run, name: str) -> list[Share]:
     """The shares of all modules that the signal `name` has finite values for, in the order of the modules."""
     found = []
+    began: dict[int | None, int] = {}
+    for parameter in run.parameters.values():
+        began[parameter.model] = min(parameter.first_step, began.get(parameter.model, parameter.first_step))
     for track in run.tracks(name):
         for label in track.columns:
             module = run.modules.get(int(label))
@@ -38,5 +43,8 @@ def shares(run: Run, name: str) -> list[Share]:
             late = float(np.median(values[len(values) // 2 :]))
             split, gain = step_change(values)
             onset = int(series.steps[split]) if gain > CLEAR_CHANGE else int(series.steps[0])
-            found.append(Share(module, float(values[0]), float(np.median(values[:3])), late, onset))
+            early = int(series.steps[0]) <= began.get(module.model, 0) + FIRST_STEPS
+            found.append(
+                Share(module, float(values[0]) if early else math.nan, float(np.median(values[:3])), late, onset)
+            )
     return found

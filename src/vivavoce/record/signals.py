@@ -117,6 +117,14 @@ SIGNALS: tuple[SignalSpec, ...] = (
         "the model's first floating-point input; constant_features: fraction of features that do not vary over the batch",
     ),
     SignalSpec(
+        "val/input",
+        "model",
+        ("mean", "std", "min", "max", "nonfinite", "constant_features"),
+        "each pass",
+        "",
+        "the same of the first input that a model is given after its eval() was called (at most 50 a second); the step is the coming one",
+    ),
+    SignalSpec(
         "prediction",
         "loss",
         ("mean", "std", "min", "max", "batch_std"),
