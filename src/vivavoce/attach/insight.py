@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ROWS = 128  # units of a weight, examples of a batch that are compared
 WIDTH = 1_024  # numbers of each
+ROUNDING = 1e-4  # of a weight's largest value: units that differ by less are equal, but for the order of additions
 LEAST_EXAMPLES = 4  # examples a batch must have for its spread to mean anything
 CLASS_INDEX_LOSSES = ("cross_entropy", "nll_loss")
 AVERAGES = {"exp_avg": "betas", "momentum_buffer": "momentum"}  # running sums of gradients, and what makes them decay
@@ -161,7 +162,8 @@ def _equal_units(parameter: Tensor, *, by_hand: bool = False) -> Tensor | None:
 
 def _equal_rows(weight: Tensor) -> Tensor:
     rows = weight[:ROWS].reshape(min(ROWS, weight.shape[0]), -1)[:, :WIDTH]
-    return (rows[1:] == rows[:1]).all(1).float().mean()
+    apart = (rows[1:] - rows[:1]).abs().amax(1)
+    return (apart <= ROUNDING * rows.abs().max()).float().mean()
 
 
 def _kept(optimizer: Any, parameter: Tensor) -> Any:

@@ -39,6 +39,7 @@ OF_SEQUENCES = frozenset({"RNN", "GRU", "LSTM", "RNNCell", "GRUCell", "LSTMCell"
 BEYOND_PLATEAUS = 250  # steps: sequences are often learned after a long plateau at chance level
 LITTLE = 0.85  # fraction of chance level: development programs end below 0.7 where they are healthy
 FAR = 0.25  # ‖Δw‖/‖w‖ of all steps together
+FALLING_Z = -2.3  # Mann–Kendall statistic of the second half, one-sided 1 %
 SLOW = 3.0  # run lengths that halving the loss would take
 FEW_A_CLASS = 10  # examples of a class
 MOVING = 2e-5  # ‖Δw‖/‖w‖: the network moves, so that a loss at chance level is not for want of steps
@@ -162,7 +163,8 @@ def _tells_nothing(run: Run, progress: Progress) -> bool:
     if run.steps < BEYOND_PLATEAUS and any(module.class_name in OF_SEQUENCES for module in run.modules.values()):
         return False
     late = median(progress.levels[len(progress.levels) // 2 :]) / progress.chance
-    return LITTLE < late < ABOVE and travelled(run) > FAR and lengths_to_halve(progress) > SLOW
+    slow = progress.trend(0.5).z > FALLING_Z or lengths_to_halve(progress) > SLOW
+    return LITTLE < late < ABOVE and travelled(run) > FAR and slow
 
 
 def travelled(run: Run) -> float:

@@ -124,8 +124,14 @@ def _most_stands_still(run: Run, missing: list[Parameter]) -> bool:
 
 def _made_and_idle(run: Run) -> bool:
     """An optimizer was made that never stepped: ids are given when optimizers are made, and recorded when they step."""
-    made = max((int(id) for id in run.meta.get("optimizers_made", ())), default=-1)
-    return bool(run.optimizers) and max(made, *run.optimizers) >= len(run.optimizers)
+    return bool(run.optimizers) and max(run.optimizers) >= len(run.optimizers)
+
+
+def _idle_holds(run: Run, missing: list[Parameter]) -> bool:
+    """An optimizer was made with these parameters, and never stepped."""
+    made = run.meta.get("optimizers_made", {})
+    idle = [ids for id, ids in made.items() if int(id) not in run.optimizers]
+    return any({p.id for p in missing} <= set(ids) for ids in idle)
 
 
 def _never_trained(run: Run, missing: list[Parameter]) -> bool:
@@ -140,6 +146,11 @@ def _never_trained(run: Run, missing: list[Parameter]) -> bool:
 
 def _held(run: Run, optimizer: Optimizer) -> list[Parameter]:
     return [run.parameters[id] for id in held(optimizer) if id in run.parameters]
+
+
+def _one_player(run: Run) -> bool:
+    progress = Progress.of(run)
+    return progress is not None and progress.players < 2
 
 
 def _own_loss(run: Run) -> bool:
@@ -175,18 +186,18 @@ def _other_model(run: Run, optimizer: Optimizer, missing: list[Parameter]) -> It
             f"uses, and what the optimizer holds ({others}) does not bring the loss down by itself."
         )
         yield _finding(run, optimizer, missing, why, "critical", 0.85, 1.0)
+    elif _idle_holds(run, missing) or (_made_and_idle(run) and _one_player(run) and _own_loss(run)):
+        why = (
+            f"{name} receives gradients, and an optimizer was made that never steps: {len(missing)} parameters "
+            f"({scalars(missing):,} scalars) stay as they were."
+        )
+        yield _finding(run, optimizer, missing, why, "critical", 0.88, 1.0)
     elif _never_trained(run, missing) and scalars(missing) >= WORTH * scalars(_held(run, optimizer)):
         why = (
             f"{name} is reached by the loss, and its weights are random ones as PyTorch draws them, but no optimizer holds it: "
             f"{len(missing)} parameters ({scalars(missing):,} scalars) receive gradients that no step uses."
         )
         yield _finding(run, optimizer, missing, why, "warning", 0.85, 1.0)
-    elif _made_and_idle(run) and (progress := Progress.of(run)) is not None and progress.players < 2 and _own_loss(run):
-        why = (
-            f"{name} receives gradients, and an optimizer was made that never steps: {len(missing)} parameters "
-            f"({scalars(missing):,} scalars) stay as they were."
-        )
-        yield _finding(run, optimizer, missing, why, "critical", 0.88, 1.0)
     else:
         why = f"{name} receives gradients, but no optimizer holds it; if that is meant, requires_grad_(False) saves the work."
         yield _finding(run, optimizer, missing, why, "note", 0.5, 1.0)

@@ -12,7 +12,7 @@ from vivavoce.measure.trend import step_change
 from vivavoce.record.entities import Module
 from vivavoce.record.run import Run
 
-FIRST_STEPS = 3  # of a model: what was looked at later, large steps may have brought about
+FIRST_STEPS = 1  # of a model: what was looked at later, large steps may have brought about
 CLEAR_CHANGE = 0.5  # fraction of the variance that one step must explain before an onset is named
 
 

@@ -190,7 +190,7 @@ SIGNALS: tuple[SignalSpec, ...] = (
         "parameters",
         "sampled steps",
         "fraction of units",
-        "rows of a weight that equal its first row, before the step (of the first 128), or columns, if those are more and no "
+        "rows of a weight that equal its first row but for rounding, before the step (of the first 128), or columns, if those are more and no "
         "module holds it; NaN for what is no weight",
     ),
     SignalSpec(

@@ -1,0 +1,204 @@
+"""What scripts do without loss functions, layers or optimizers for all they make: small networks trained under the real taps."""
+
+import pytest
+import torch
+from networks import X, Y, mlp
+from test_watched import alarms, fit, primary, watched  # noqa: F401
+from torch import nn
+from torch.nn import functional as F
+
+X_LINE = torch.randn(3000, 4)
+Y_LINE = 3 * X_LINE[:, :1] - X_LINE[:, 1:2]
+
+
+def regressor(*last):
+    return nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 1), *last)
+
+
+def squares(output, target):
+    return ((output - target) ** 2).mean()
+
+
+def absolutes(output, target):
+    return (output - target).abs().mean()
+
+
+@pytest.mark.parametrize("loss", [squares, absolutes, F.huber_loss, F.l1_loss])
+def test_targets_that_belong_to_other_inputs(watched, loss):  # noqa: F811
+    model = regressor()
+    mixed = Y_LINE[torch.randperm(len(Y_LINE))]
+    with watched:
+        fit(model, torch.optim.Adam(model.parameters(), 5e-3), X_LINE, mixed, 300, 64, loss)
+    assert primary(watched) == "label-noise"
+
+
+@pytest.mark.parametrize("loss", [squares, absolutes, F.huber_loss, F.l1_loss])
+def test_the_same_with_their_own_targets_is_healthy(watched, loss):  # noqa: F811
+    model = regressor()
+    with watched:
+        fit(model, torch.optim.Adam(model.parameters(), 5e-3), X_LINE, Y_LINE, 300, 64, loss)
+    assert alarms(watched) == set()
+
+
+@pytest.mark.parametrize("last", [nn.Sigmoid(), nn.Tanh(), nn.Softplus()])
+def test_squares_of_a_squashed_output_that_cannot_reach_the_targets(watched, last):  # noqa: F811
+    model = regressor(last)
+    with watched:
+        fit(model, torch.optim.Adam(model.parameters(), 5e-3), X_LINE, Y_LINE, 200, 64, squares)
+    assert primary(watched) == "output-range"
+
+
+def test_squares_of_a_squashed_output_within_its_range(watched):  # noqa: F811
+    model = regressor(nn.Sigmoid())
+    with watched:
+        fit(model, torch.optim.Adam(model.parameters(), 1e-2), X_LINE, torch.sigmoid(Y_LINE), 400, 64, squares)
+    assert alarms(watched) == set()
+
+
+def test_matrices_without_a_layer_that_start_constant(watched):  # noqa: F811
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w1 = nn.Parameter(torch.full((64, 24), 0.05))
+            self.w2 = nn.Parameter(torch.full((24, 10), 0.05))
+
+        def forward(self, x):
+            return torch.tanh(x @ self.w1) @ self.w2
+
+    model = Net()
+    with watched:
+        fit(model, torch.optim.Adam(model.parameters(), 3e-3), X, Y, 200)
+    assert primary(watched) == "symmetric-weights"
+
+
+def test_factors_that_keep_one_another_at_zero(watched):  # noqa: F811
+    left, right, bias = nn.Embedding(50, 8), nn.Embedding(40, 8), nn.Embedding(40, 1)
+    nn.init.zeros_(left.weight)
+    nn.init.zeros_(right.weight)
+    model = nn.ModuleList([left, right, bias])
+    rows, columns = torch.randint(0, 50, (800,)), torch.randint(0, 40, (800,))
+    ratings = torch.sin(rows * 0.3) * torch.cos(columns * 0.5) + 0.1 * columns
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    with watched:
+        for _ in range(150):
+            k = torch.randint(0, 800, (64,))
+            guess = (left(rows[k]) * right(columns[k])).sum(1) + bias(columns[k]).squeeze(1)
+            optimizer.zero_grad()
+            F.mse_loss(guess, ratings[k]).backward()
+            optimizer.step()
+    assert primary(watched) == "symmetric-weights"
+
+
+def test_a_softmax_over_the_examples_written_by_hand(watched):  # noqa: F811
+    def likelihood(logits, labels):
+        e = logits.exp()
+        return -torch.log((e / e.sum(0, keepdim=True))[torch.arange(len(labels)), labels]).mean()
+
+    model = mlp()
+    with watched:
+        fit(model, torch.optim.Adam(model.parameters(), 3e-3), X, Y, 150, 32, likelihood)
+    assert primary(watched) == "loss-output-mismatch"
+
+
+def test_an_encoder_that_nobody_trains(watched):  # noqa: F811
+    encoder, head = nn.Sequential(nn.Linear(64, 48), nn.ReLU()), nn.Linear(48, 10)
+    optimizer = torch.optim.Adam(head.parameters(), 3e-3)
+    with watched:
+        for _ in range(200):
+            k = torch.randint(0, len(X), (32,))
+            optimizer.zero_grad()
+            F.cross_entropy(head(encoder(X[k])), Y[k]).backward()
+            optimizer.step()
+    assert primary(watched) == "parameters-not-optimized"
+
+
+def test_an_encoder_that_was_trained_before_is_left_as_it_is(watched):  # noqa: F811
+    encoder, head = nn.Sequential(nn.Linear(64, 48), nn.ReLU()), nn.Linear(48, 10)
+    with torch.no_grad():
+        encoder[0].weight.mul_(1.6)  # as training would have changed it
+    optimizer = torch.optim.Adam(head.parameters(), 2e-2)
+    with watched:
+        for _ in range(400):
+            k = torch.randint(0, len(X), (32,))
+            optimizer.zero_grad()
+            F.cross_entropy(head(encoder(X[k])), Y[k]).backward()
+            optimizer.step()
+    assert alarms(watched) == set()
+
+
+def test_the_second_of_two_optimizers_never_steps(watched):  # noqa: F811
+    body, critic = nn.Sequential(nn.Linear(64, 32), nn.ReLU()), nn.Linear(32, 2)
+    first = torch.optim.Adam(body.parameters(), 3e-3)
+    with watched:
+        second = torch.optim.Adam(critic.parameters(), 3e-3)
+        for _ in range(150):
+            k = torch.randint(0, len(X), (32,))
+            first.zero_grad()
+            second.zero_grad()
+            F.cross_entropy(critic(body(X[k])), Y[k] % 2).backward()
+            first.step()
+    assert "parameters-not-optimized" in alarms(watched)
+
+
+def test_inputs_of_another_scale_in_evaluation(watched):  # noqa: F811
+    model = mlp()
+    with watched:
+        fit(model, torch.optim.Adam(model.parameters(), 3e-3), X, Y, 200)
+        model.eval()
+        with torch.no_grad():
+            model(100 * X + 40).argmax(1)
+    assert primary(watched) == "train-eval-mismatch"
+
+
+def test_inputs_of_the_same_scale_in_evaluation(watched):  # noqa: F811
+    model = mlp()
+    with watched:
+        fit(model, torch.optim.Adam(model.parameters(), 3e-3), X, Y, 200)
+        model.eval()
+        with torch.no_grad():
+            model(X[:40]).argmax(1)
+    assert alarms(watched) == set()
+
+
+def test_an_evaluation_leaves_no_hook_behind(watched):  # noqa: F811
+    hooks = nn.modules.module._global_forward_pre_hooks
+    model = mlp()
+    with watched:
+        fit(model, torch.optim.Adam(model.parameters(), 3e-3), X, Y, 30)
+        model.eval()
+        assert len(hooks) == 1
+        model(X[:8])
+        assert not hooks
+        model.train()
+        fit(model, torch.optim.Adam(model.parameters(), 3e-3), X, Y, 30)
+    assert not hooks
+
+
+def test_hardly_any_steps(watched):  # noqa: F811
+    model = mlp()
+    with watched:
+        fit(model, torch.optim.Adam(model.parameters(), 1e-3), X, Y, 8)
+    assert primary(watched) == "stopped-too-early"
+
+
+def test_few_steps_with_a_closure_are_many(watched):  # noqa: F811
+    model = nn.Linear(4, 1)
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=10)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(X_LINE), Y_LINE)
+        loss.backward()
+        return loss
+
+    with watched:
+        for _ in range(10):
+            optimizer.step(closure)
+    assert alarms(watched) == set()
+
+
+def test_an_optimizer_that_wears_itself_out(watched):  # noqa: F811
+    model = mlp()
+    with watched:
+        fit(model, torch.optim.Adagrad(model.parameters(), 2e-3, lr_decay=1.0), X, Y, 400)
+    assert primary(watched) == "learning-rate-too-low"
