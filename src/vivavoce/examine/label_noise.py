@@ -26,6 +26,7 @@ HONEST_RANK = 0.2  # mean rank of the label among the other classes where the er
 LEAST_RANK = (
     0.25  # dropout and noise added to the inputs bring honest errors up to 0.22; a third of random labels: 0.35
 )
+CLEAR_RANK = 0.3  # where strong augmentation alone could make training errors so many more than those of validation
 RANK_SD = 0.3  # standard deviation of a rank that is uniform in [0, 1]
 CERTAIN = 3.0  # standard errors above `HONEST_RANK`
 LEAST_WRONG = 0.08  # fraction of wrong examples that is worth a word
@@ -41,6 +42,7 @@ LITTLE = 0.85  # fraction of chance level: development programs end below 0.7 wh
 FAR = 0.25  # ‖Δw‖/‖w‖ of all steps together
 FALLING_Z = -2.3  # Mann–Kendall statistic of the second half, one-sided 1 %
 SLOW = 3.0  # run lengths that halving the loss would take
+RARE = 0.05  # share of the rarest of two classes; of C classes, as many times less
 FEW_A_CLASS = 10  # examples of a class
 MOVING = 2e-5  # ‖Δw‖/‖w‖: the network moves, so that a loss at chance level is not for want of steps
 
@@ -89,7 +91,12 @@ class LabelNoise(Detector):
             yield _partly(progress, doubt, f" On the validation data {validation.accuracy[-1]:.0%} are right.")
         elif validation is not None and _carries_nothing(run, progress, validation):
             yield _all_wrong(progress, validation)
-        elif (at_chance(run, progress) or _tells_nothing(run, progress)) and run.steps >= FEWEST_STEPS and _works(run):
+        elif (
+            (at_chance(run, progress) or _tells_nothing(run, progress))
+            and run.steps >= FEWEST_STEPS
+            and rarest_share(run, progress) >= RARE
+            and _works(run)
+        ):
             yield _unrelated(progress)
         elif doubt is not None and progress.learned:
             yield RuledOut(
@@ -136,7 +143,26 @@ def _better_elsewhere(run: Run, doubt: Doubt, validation: Validation) -> bool:
     error = math.sqrt(doubt.wrong * (1 - doubt.wrong) / max(1.0, doubt.errors / doubt.wrong))
     gap = doubt.wrong - (1 - float(known[-1]))
     flat = doubt.sure > SURE_SHARE * doubt.wrong
-    return gap > 0.5 * doubt.wrong and gap > CERTAIN * error and flat and doubt.rank > LEAST_RANK and not limit_of(run)
+    return gap > 0.5 * doubt.wrong and gap > CERTAIN * error and flat and doubt.rank > CLEAR_RANK and not limit_of(run)
+
+
+def rarest_share(run: Run, progress: Progress) -> float:
+    """The share of the rarest class that occurs in the training targets; 1 where it is not known."""
+    if progress.loss is None:
+        return 1.0
+    owner = ("loss", progress.loss.id)
+    if progress.function in BINARY:
+        rates = run.series("target", owner, "mean").finite.mean
+        return float(min(np.mean(rates), 1 - np.mean(rates))) if len(rates) else 1.0
+    totals = [
+        np.nansum(track.mean * track.counts[:, None], axis=0)
+        for track in run.tracks("target_classes")
+        if track.owner == owner and len(track)
+    ]
+    counts = np.sum(totals, axis=0) if totals else np.ones(1)
+    return (
+        float(counts[counts > 0].min() / counts.sum()) * (progress.loss.classes or 1) / 2 if counts.sum() > 0 else 1.0
+    )
 
 
 def _few_examples(run: Run, progress: Progress) -> bool:
@@ -150,6 +176,8 @@ def _carries_nothing(run: Run, progress: Progress, validation: Validation) -> bo
     """The training loss fell well below chance level, the validation loss never did."""
     chance = progress.chance if validation.comparable else None
     if chance is None or validation.site.function not in CLASSIFICATION | BINARY or _few_examples(run, progress):
+        return False
+    if rarest_share(run, progress) < RARE:  # a few examples decide such a loss: it says little of the decisions
         return False
     if len(validation.losses) < FEWEST_PASSES:  # what was learned by heart may look like this at the end of a run
         return LEARNING * chance < progress.end < BY_HEART * chance and validation.end > chance

@@ -317,7 +317,10 @@ def chance_level(run: Run, site: Loss) -> float | None:
         return _class_chance(run, site)
     target = ("loss", site.id)
     if site.function in BINARY:
-        level = weighted_binary(median(run.series("target", target, "mean").mean), *(site.weights or (1.0,)))
+        rates = run.series(
+            "target", target, "mean"
+        ).finite.mean  # their mean: the median batch may hold no positive at all
+        level = weighted_binary(float(np.mean(rates)) if len(rates) else math.nan, *(site.weights or (1.0,)))
         return level if math.isfinite(level) and level > 0 else None
     if site.function in GAUSSIAN:
         typical = median(run.series("target", target, "std").mean)
