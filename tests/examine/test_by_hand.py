@@ -23,7 +23,15 @@ def absolutes(output, target):
     return (output - target).abs().mean()
 
 
-@pytest.mark.parametrize("loss", [squares, absolutes, F.huber_loss, F.l1_loss])
+def huber(output, target):
+    return F.huber_loss(output, target)  # looked up here: a watch sees only functions that are looked up while it goes on
+
+
+def absolutes_by_function(output, target):
+    return F.l1_loss(output, target)
+
+
+@pytest.mark.parametrize("loss", [squares, absolutes, huber, absolutes_by_function])
 def test_targets_that_belong_to_other_inputs(watched, loss):  # noqa: F811
     model = regressor()
     mixed = Y_LINE[torch.randperm(len(Y_LINE))]
@@ -32,7 +40,7 @@ def test_targets_that_belong_to_other_inputs(watched, loss):  # noqa: F811
     assert primary(watched) == "label-noise"
 
 
-@pytest.mark.parametrize("loss", [squares, absolutes, F.huber_loss, F.l1_loss])
+@pytest.mark.parametrize("loss", [squares, absolutes, huber, absolutes_by_function])
 def test_the_same_with_their_own_targets_is_healthy(watched, loss):  # noqa: F811
     model = regressor()
     with watched:
@@ -202,3 +210,33 @@ def test_an_optimizer_that_wears_itself_out(watched):  # noqa: F811
     with watched:
         fit(model, torch.optim.Adagrad(model.parameters(), 2e-3, lr_decay=1.0), X, Y, 400)
     assert primary(watched) == "learning-rate-too-low"
+
+
+def test_rare_positives_are_no_label_noise(watched):  # noqa: F811
+    """One in thirty: the loss hardly falls below a constant's, on validation data not at all, although the ranking is good."""
+    x = torch.randn(4000, 16)
+    y = (torch.rand(4000) < torch.sigmoid(1.8 * x[:, 0] * x[:, 1] + 1.5 * x[:, 2] - x[:, 3] ** 2 - 4.8)).float()[:, None]
+    model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1))
+    with watched:
+        optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
+        fit(model, optimizer, x[:3000], y[:3000], 400, 64, F.binary_cross_entropy_with_logits, (x[3000:], y[3000:]))
+    assert "label-noise" not in alarms(watched)
+
+
+def test_strong_augmentation_is_no_label_noise(watched):  # noqa: F811
+    """Half of the augmented training images are classified wrongly, and nearly all clean ones rightly."""
+    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Dropout(0.5), nn.Linear(64, 10))
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    with watched:
+        for step in range(1, 501):
+            k = torch.randint(0, 1400, (48,))
+            seen = (X[k] + 0.4 * torch.randn(48, 64)) * (torch.rand(48, 64) > 0.7)
+            optimizer.zero_grad()
+            F.cross_entropy(model(seen), Y[k]).backward()
+            optimizer.step()
+            if step % 50 == 0:
+                model.eval()
+                with torch.no_grad():
+                    F.cross_entropy(model(X[1400:]), Y[1400:])
+                model.train()
+    assert alarms(watched) == set()
