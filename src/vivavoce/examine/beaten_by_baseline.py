@@ -48,7 +48,7 @@ class BeatenByBaseline(Detector):
             yield RuledOut(self.slug, f"the validation loss was {ahead:.3g} below that of a constant, {level:.3g}")
         elif _decides(validation, median(share)):
             yield RuledOut(self.slug, "its decisions are better than naming the commonest class")
-        elif not _falling(validation):
+        elif ahead <= BETTER * level and not _falling(validation):  # what lies between is undecided
             yield _finding(progress, validation, level, float(difference[best]), doubt)
 
 
