@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from _repairs import GOAL, SEEDS, Repaired
 
-NAMES = {"viva": "`viva repair`", "autotrainer": "AUTOTRAINER's order", "random": "random search, equal cost"}
+NAMES = {
+    "viva": "`viva repair`",
+    "autotrainer": "AUTOTRAINER's order",
+    "random": "random search, equal cost",
+    "re-seeding": "re-seeding, equal cost",
+}
 WIRING = frozenset(
     {
         "gradients-not-zeroed",
@@ -37,7 +42,7 @@ Viva tried. Re-seeding takes the best of as many runs of the unchanged script. N
 """
 
 
-def page(sick: list[Repaired], healthy: list[Repaired], reseeded: Mapping[str, bool], total: int) -> str:
+def page(sick: list[Repaired], healthy: list[Repaired], total: int) -> str:
     """The page as Markdown."""
     viva = [result for result in sick if result.strategy == "viva"]
     keys = {result.key for result in viva}
@@ -47,11 +52,11 @@ def page(sick: list[Repaired], healthy: list[Repaired], reseeded: Mapping[str, b
             f"**This is a sample:** {len(keys)} of {total} cells, taken in an order that depends on their names alone "
             "(`--sample`).\n\n"
         )
-    sections += [_summary(sick, keys, reseeded), _healthy(healthy), _cells(viva)]
+    sections += [_summary(sick, keys), _healthy(healthy), _cells(viva)]
     return "".join(sections)
 
 
-def _summary(sick: list[Repaired], keys: set[str], reseeded: Mapping[str, bool]) -> str:
+def _summary(sick: list[Repaired], keys: set[str]) -> str:
     lines = ["| strategy | cells | reached the twin | of wiring faults | patches that made it worse | median cost |"]
     lines.append("|---|---:|---:|---:|---:|---:|")
     for strategy, name in NAMES.items():
@@ -63,7 +68,6 @@ def _summary(sick: list[Repaired], keys: set[str], reseeded: Mapping[str, bool])
                 f"| {name} | {len(rows)} | {_share(row.reached for row in rows)} | {_share(row.reached for row in wiring)} | "
                 f"{sum(row.worsened for row in rows)} | {cost:.1f} × |"
             )
-    lines.append(f"| re-seeding, equal cost | {len(reseeded)} | {_share(reseeded.values())} | | 0 | |")
     return "\n".join(lines) + "\n\n"
 
 

@@ -168,7 +168,7 @@ class Clock(Listener):
 
 def test_the_time_ends_a_repair_with_what_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(runs=1)
-    monkeypatch.setattr("vivavoce.repair.repair.now", clock)
+    monkeypatch.setattr("vivavoce.repair.trials.now", clock)
     options = Options(catalogue=CATALOGUE, time=100.0)
     result = Repair(program(tmp_path / "p", SICK), LocalEngine(2), options, tmp_path / "runs", clock).run()
     assert result.verdict == "interrupted"
