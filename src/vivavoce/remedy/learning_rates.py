@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import ClassVar
 
 from vivavoce.examine.finding import Finding
 from vivavoce.record.entities import Optimizer
 from vivavoce.record.run import Run
 from vivavoce.remedy.optimizer_number import Choice, OptimizerNumber, rates_by_hand
-from vivavoce.remedy.optimizers import better_rates, joined, optimizers_of
+from vivavoce.remedy.optimizers import better_rates, joined, optimizers_of, rounded
 from vivavoce.remedy.remedy import Prescription
 
 JOINT_CHOICES = 3  # of rates for several optimizers at once
@@ -25,6 +26,20 @@ class AnotherLearningRate(OptimizerNumber):
         """For an optimizer, or for updates by hand."""
         yield from super().prescribe(run, finding)
         yield from rates_by_hand(self, run, finding, self.higher)
+
+    def further(self, prescription: Prescription, factor: float) -> Prescription:
+        """Every rate of the prescription times the factor."""
+        where, title = dict(prescription.where), prescription.title
+        numbers = {"lr": rounded(prescription.numbers["lr"] * factor)}
+        title = title.replace(f"{prescription.numbers['lr']:g}", f"{numbers['lr']:g}", 1)
+        also = []
+        for each in where.get("also", ()):
+            rate = rounded(each["numbers"]["lr"] * factor)
+            title = f"{rate:g}".join(title.rsplit(f"{each['numbers']['lr']:g}", 1))
+            also.append({**each, "numbers": {"lr": rate}})
+        if also:
+            where["also"] = also
+        return replace(prescription, title=title, numbers=numbers, where=where)
 
     def values(self, run: Run, finding: Finding) -> Iterator[Choice]:
         """All optimizers together where there are several, each to its likely rates in turn; then the finding's own."""

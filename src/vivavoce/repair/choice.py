@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from vivavoce.remedy.remedy import Prescription
 from vivavoce.repair.arm import Arm
 from vivavoce.repair.comparison import SMALLEST, worst_first
 from vivavoce.repair.reading import Better
 from vivavoce.repair.yardstick import Yardstick
 
 NEAR = 0.05  # of the best gain: among arms this near to the best, the first in the plan is taken
+
+WIDEST_STEP = 10.0  # from one learning rate to the next that is tried
 
 # Findings with one certain cure: the first arm after which nothing is found ends the search.
 CERTAIN = frozenset(
@@ -45,6 +48,39 @@ def ranked(arms: Iterable[Arm], base: Arm, measure: Yardstick) -> list[Arm]:
     near = [arm for arm in better if abs(level(arm, measure) - best) <= NEAR * scale]
     near.sort(key=lambda arm: not cured(arm))
     return [*near, *(arm for arm in ordered if arm not in near)]
+
+
+def outermost(arms: Sequence[Arm], base: Arm, measure: Yardstick) -> tuple[Arm | None, float]:
+    """The best arm, if it has the outermost learning rate of the remedy's that were tried, and the factor to the next one.
+
+    (None, 1.0) where the best lies between others, or is hardly better than its neighbour.
+    """
+    found = ranked(arms, base, measure)
+    best = max(found, key=lambda arm: worst_first(level(arm, measure), measure.better), default=None)
+    rate = None if best is None else best.prescriptions[-1].numbers.get("lr")
+    if best is None or rate is None:
+        return None, 1.0
+    place = _place(best.prescriptions[-1])
+    rates = {
+        arm.prescriptions[-1].numbers["lr"]: arm
+        for arm in arms
+        if _place(arm.prescriptions[-1]) == place and arm.tried is not None
+    }
+    order = sorted(rates)
+    if len(order) < 2 or rate not in (order[0], order[-1]):
+        return None, 1.0
+    neighbour = order[1] if rate == order[0] else order[-2]
+    beside, reached = level(rates[neighbour], measure), level(best, measure)
+    start = level(base, measure)
+    if math.isfinite(beside) and math.isfinite(start) and abs(reached - beside) <= NEAR * abs(reached - start):
+        return None, 1.0
+    step = min(max(rate / neighbour, 1 / WIDEST_STEP), WIDEST_STEP)
+    return best, step
+
+
+def _place(prescription: Prescription) -> tuple[object, ...]:
+    where = prescription.where
+    return (prescription.remedy, where.get("file"), where.get("line"), len(where.get("also", ())))
 
 
 def level(arm: Arm, measure: Yardstick) -> float:

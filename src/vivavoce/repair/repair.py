@@ -10,7 +10,7 @@ from vivavoce.examine.finding import Finding
 from vivavoce.examine.verdict import examine
 from vivavoce.record.run import Run
 from vivavoce.record.store import open_run
-from vivavoce.repair import choice, patch, yardstick
+from vivavoce.repair import choice, patch
 from vivavoce.repair.arm import Arm
 from vivavoce.repair.comparison import Effect, effect, effects
 from vivavoce.repair.engine import Engine
@@ -37,7 +37,6 @@ class Repair:
         self.listener = listener or Listener()
         self.trials = Trials(program, engine, options, self.listener)
         self.control = self.trials.control
-        self.yardstick: Yardstick | None = None
         self.store: str | None = None
 
     # the whole -----------------------------------------------------------------------------------------------------
@@ -122,15 +121,8 @@ class Repair:
             findings = [finding for finding in examine(run).findings if finding.severity != "note"]
         return accepted
 
-    def _measure(self) -> Yardstick:
-        first = self.control.tried
-        assert first is not None
-        outcomes = [outcome for arm in self.trials.arms for outcome in arm.outcomes.values() if outcome is not first]
-        self.yardstick = yardstick.choose(first, outcomes, self.options.metric, self.options.better)
-        return self.yardstick
-
     def _ranked(self, arms: Iterable[Arm], base: Arm) -> list[Arm]:
-        return choice.ranked(arms, base, self._measure())
+        return choice.ranked(arms, base, self.trials.measure())
 
     def _first_patched(self, ranked: Sequence[Arm], base: Arm) -> Arm | None:
         """The first of the ranked arms whose edit, run plainly, is better than the base."""
@@ -144,7 +136,7 @@ class Repair:
             self.trials.arms.append(patched)
             self.listener.phase("the patched script", 1)
             self.trials.observe(patched, self.trials.scratch)
-            measure = self._measure()
+            measure = self.trials.measure()
             if choice.beats(choice.level(patched, measure), choice.level(base, measure), measure.better):
                 return patched
             written += 1
@@ -204,7 +196,7 @@ class Repair:
         self.trials.all_seeds(self._ranked(arms, self.control)[:1], "the best of the random search")
 
     def _proof(self, arm: Arm) -> Effect | None:
-        measure = self._measure()
+        measure = self.trials.measure()
         return effect(self.control.levels(measure.name), arm.levels(measure.name), measure.better)
 
     def _proved_by(self, patched: Arm) -> str:
@@ -247,7 +239,7 @@ class Repair:
             reason,
             " ".join(self.program.words),
             [arm for arm in arms if arm.outcomes or arm.words is not None],  # not those whose turn never came
-            self.yardstick,
+            self.trials.yardstick,
             self._effects(),
             winner,
             proof,
@@ -264,15 +256,15 @@ class Repair:
         )
 
     def _effects(self) -> dict[str, Effect]:
-        if self.yardstick is None:
+        if self.trials.yardstick is None:
             return {}
-        name = self.yardstick.name
+        name = self.trials.yardstick.name
         arms = {
             arm.name: levels
             for arm in self.trials.arms[1:]
-            if len(levels := arm.levels(name)) > 1 and self._comparable(arm, self.yardstick)
+            if len(levels := arm.levels(name)) > 1 and self._comparable(arm, self.trials.yardstick)
         }
-        return effects(self.control.levels(name), arms, self.yardstick.better)
+        return effects(self.control.levels(name), arms, self.trials.yardstick.better)
 
     def _comparable(self, arm: Arm, measure: Yardstick) -> bool:
         first = self.control.tried

@@ -20,7 +20,7 @@ from vivavoce.repair.outcome import Outcome
 from vivavoce.repair.race import FEWEST_ARMS, Race, reading_interval
 from vivavoce.repair.specification import Budget, Program, Specification
 from vivavoce.repair.supervision import conduct
-from vivavoce.repair.yardstick import NoYardstickError
+from vivavoce.repair.yardstick import NoYardstickError, Yardstick
 
 ENOUGH = 3  # arms tried after which the first cure ends the search of a round
 SLOWER = 20.0  # times the original run: a trial that takes longer hangs; what else runs on the machine makes some slow
@@ -44,6 +44,7 @@ class Trials:
         self.control = self.arms[0]
         self.catalogue: Any = import_module(options.catalogue)
         self.sources: Mapping[Path, str] = {}
+        self.yardstick: Yardstick | None = None
         self.scratch = Path()
         self.prescribed = 0
         self.notes: list[str] = []
@@ -79,7 +80,8 @@ class Trials:
             self.conduct([*((arm, 0) for arm in batch), *now_controls], race)
             self._tried += len(batch)
             if self._enough(tried, findings):
-                break
+                arms = []
+            arms = arms or self._further(tried, base)
         self.conduct(controls)
         return tried
 
@@ -147,6 +149,30 @@ class Trials:
             return False
         cured = any(choice.cured(arm) for arm in tried)
         return cured and (findings[0].slug in choice.CERTAIN or len(tried) >= ENOUGH)
+
+    def _further(self, tried: Sequence[Arm], base: Arm) -> list[Arm]:
+        """One more value of the best remedy, where its best is the outermost of those tried."""
+        if self.spent or self.options.prove:
+            return []
+        try:
+            best, factor = choice.outermost(tried, base, self.measure())
+        except NoYardstickError:
+            return []
+        if best is None:
+            return []
+        prescription = best.prescriptions[-1]
+        found = self.catalogue.by_name(prescription.remedy).further(prescription, factor)
+        if found is None or any(_key(found) == _key(p) for arm in self.arms for p in arm.prescriptions):
+            return []
+        return [Arm(self._names([found], base)[0], "remedy", (found,), base.overrides)]
+
+    def measure(self) -> Yardstick:
+        """The yardstick for all arms as they are now. Raises NoYardstickError."""
+        first = self.control.tried
+        assert first is not None
+        outcomes = [outcome for arm in self.arms for outcome in arm.outcomes.values() if outcome is not first]
+        self.yardstick = yardstick.choose(first, outcomes, self.options.metric, self.options.better)
+        return self.yardstick
 
     # edits ---------------------------------------------------------------------------------------------------------
 
