@@ -64,12 +64,13 @@ def test_a_patch_that_makes_it_worse_is_counted(
 def test_the_page_says_what_it_is_a_sample_of() -> None:
     failed = replace(CELL, key="program/learning-rate-x300", fault="learning-rate-too-high", loss_of_range=0.5)
     healthy = replace(CELL, key="program", verdict="healthy", changed=False)
-    text = page([CELL, failed], [healthy], {CELL.key: False, failed.key: True}, total=10)
+    again = [replace(cell, strategy="re-seeding") for cell in (CELL, failed)]
+    text = page([CELL, failed, *again], [healthy], total=10)
     assert "2 of 10 cells" in text
     assert "| `viva repair` | 2 | 50% (1 of 2) | 100% (1 of 1) | 0 | 6.5 × |" in text
     assert "| re-seeding, equal cost | 2 | 50% (1 of 2) |" in text
     assert "left unchanged: 100% (1 of 1)" in text
-    assert "sample" not in page([CELL], [], {CELL.key: False}, total=1).split("| strategy")[0]
+    assert "sample" not in page([CELL], [], total=1).split("| strategy")[0]
 
 
 def test_the_order_of_autotrainer_names_remedies_that_exist() -> None:

@@ -6,12 +6,14 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.repair import nursery
 from tests.repair.scripts import CATALOGUE, SICK, TRAINING, program
-from vivavoce.repair import document, page, patch, text
+from vivavoce.repair import document, page, patch, supervision, text
 from vivavoce.repair.engine import Engine
 from vivavoce.repair.errors import RepairError
 from vivavoce.repair.local import LocalEngine
@@ -28,8 +30,18 @@ def repair(folder: Path, source: str, *arguments: str, engine: Engine | None = N
     return Repair(program(folder, source, *arguments), engine or LocalEngine(2), chosen, folder.parent / "runs").run()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def warm() -> Iterator[None]:
+    """Trials are forks here; that a trial is a process of its own is for test_trial.py to show."""
+    found = nursery.Nursery()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(supervision, "start", found.start)
+        yield
+    found.close()
+
+
 @pytest.fixture(scope="module")
-def repaired(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+def repaired(warm: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
         patched.setenv("OMP_NUM_THREADS", "1")

@@ -12,9 +12,10 @@ from vivavoce.examine.finding import Finding
 from vivavoce.record.run import Run
 from vivavoce.remedy import live, loaders
 from vivavoce.remedy.changes import CannotEditError, Changes, open_source
-from vivavoce.remedy.match_shapes import loss_calls
+from vivavoce.remedy.loss_calls import loss_calls
 from vivavoce.remedy.optimizers import optimizers_of, place
 from vivavoce.remedy.remedy import Edit, Prescription, Remedy, RemedyError, Words
+from vivavoce.remedy.rewriting import source_of
 from vivavoce.remedy.snippet import Snippet, run_lines
 from vivavoce.remedy.source import Source, argument
 
@@ -126,9 +127,7 @@ class CleanData(Remedy):
 
     def apply(self, prescription: Prescription) -> None:
         """Clean the tensors when the loader is made."""
-        source = Source.read(str(prescription.where.get("file", "")))
-        if source is None:
-            raise RemedyError(f"{prescription.where.get('file')} cannot be read")
+        source = source_of(prescription.where)
         try:
             lines = _cleaning(source, prescription.where["line"])[1]
         except CannotEditError as error:
