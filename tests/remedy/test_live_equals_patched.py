@@ -145,6 +145,7 @@ CASES = [
     Case("label-smoothing", "label-noise", "PLAIN", MADE),
     Case("label-smoothing", "label-noise", "CLASSES", "self.optimizer = SGD"),
     Case("guard-operation", "non-finite", "SINGULAR", "loss = -(y", better=True),
+    Case("guard-operation", "non-finite", "SINGULAR", "loss.backward", better=True),
     Case("full-precision", "amp-underflow", "HALF", MADE),
     Case("bfloat16", "amp-underflow", "HALF", MADE),
     Case("grad-scaler", "amp-underflow", "HALF", MADE),

@@ -40,7 +40,7 @@ BASE = arm(1.0, 8.0, "original")
         ({0.3: 4.0, 0.1: 2.0}, (0.1, 1 / 3)),  # the lowest is the best: further down
         ({0.1: 2.0, 0.001: 1.0}, (0.001, 0.1)),  # by ten at most
         ({0.3: 2.0, 0.1: 1.0, 0.03: 1.5}, None),  # between others
-        ({0.3: 1.1, 0.1: 1.0}, None),  # hardly better than its neighbour
+        ({0.3: 1.04, 0.1: 1.0}, None),  # hardly better than its neighbour
         ({0.3: math.nan, 0.1: 1.0}, (0.1, 1 / 3)),
         ({0.1: 1.0}, None),
         ({0.3: 9.0, 0.1: 9.5}, None),  # none is better than the script as it is
@@ -56,6 +56,14 @@ def test_a_search_goes_on_where_the_outermost_rate_is_the_best(
         assert best is not None
         assert best.prescriptions[-1].numbers["lr"] == expected[0]
         assert factor == pytest.approx(expected[1])
+
+
+def test_of_one_remedy_the_best_value_is_taken_of_two_that_are_near_the_first_in_the_plan() -> None:
+    first, second = arm(0.3, 1.2), arm(0.1, 1.0)
+    other = arm(0.0, 1.02)
+    other.prescriptions = (Prescription("clip-norm", "learning-rate-too-high", "clip"),)
+    assert choice.ranked([first, second, other], BASE, MEASURE) == [second, other, first]
+    assert choice.ranked([other, first, second], BASE, MEASURE) == [other, second, first]
 
 
 def test_a_rate_goes_further_with_its_title_and_with_those_of_other_optimizers() -> None:

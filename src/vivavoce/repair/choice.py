@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from vivavoce.remedy.remedy import Prescription
 from vivavoce.repair.arm import Arm
 from vivavoce.repair.comparison import SMALLEST, worst_first
 from vivavoce.repair.reading import Better
 from vivavoce.repair.yardstick import Yardstick
 
-NEAR = 0.05  # of the best gain: among arms this near to the best, the first in the plan is taken
+NEAR = (
+    0.05  # of the best gain and of the best level: among remedies this near to the best, the first in the plan is taken
+)
 
 WIDEST_STEP = 10.0  # from one learning rate to the next that is tried
 
@@ -36,7 +37,7 @@ CERTAIN = frozenset(
 def ranked(arms: Iterable[Arm], base: Arm, measure: Yardstick) -> list[Arm]:
     """The arms that are better than the base with the original seeds, best first.
 
-    Near ones stand in the order of the plan, those that cure before the others.
+    Of remedies whose best arms are near to the best of all, those that cure come first, in the order of the plan.
     """
     start = level(base, measure)
     better = [arm for arm in arms if beats(level(arm, measure), start, measure.better)]
@@ -44,10 +45,16 @@ def ranked(arms: Iterable[Arm], base: Arm, measure: Yardstick) -> list[Arm]:
     if not ordered:
         return []
     best = level(ordered[0], measure)
-    scale = abs(best - start) if math.isfinite(start) else abs(best)
-    near = [arm for arm in better if abs(level(arm, measure) - best) <= NEAR * scale]
+    leaders = {_place(arm): arm for arm in reversed(ordered)}.values()  # the best arm of each remedy
+    near = [arm for arm in better if arm in leaders and _is_near(level(arm, measure), best, start)]
     near.sort(key=lambda arm: not cured(arm))
     return [*near, *(arm for arm in ordered if arm not in near)]
+
+
+def _is_near(reached: float, best: float, start: float) -> bool:
+    """Whether the difference is a trifle, beside the gain and beside the level: a gain may be large because the start was bad."""
+    gain = abs(best - start) if math.isfinite(start) else math.inf
+    return abs(reached - best) <= NEAR * min(gain, abs(best))
 
 
 def outermost(arms: Sequence[Arm], base: Arm, measure: Yardstick) -> tuple[Arm | None, float]:
@@ -60,25 +67,21 @@ def outermost(arms: Sequence[Arm], base: Arm, measure: Yardstick) -> tuple[Arm |
     rate = None if best is None else best.prescriptions[-1].numbers.get("lr")
     if best is None or rate is None:
         return None, 1.0
-    place = _place(best.prescriptions[-1])
-    rates = {
-        arm.prescriptions[-1].numbers["lr"]: arm
-        for arm in arms
-        if _place(arm.prescriptions[-1]) == place and arm.tried is not None
-    }
+    same = [arm for arm in arms if _place(arm) == _place(best) and arm.tried is not None]
+    rates = {arm.prescriptions[-1].numbers["lr"]: arm for arm in same}
     order = sorted(rates)
     if len(order) < 2 or rate not in (order[0], order[-1]):
         return None, 1.0
     neighbour = order[1] if rate == order[0] else order[-2]
-    beside, reached = level(rates[neighbour], measure), level(best, measure)
-    start = level(base, measure)
-    if math.isfinite(beside) and math.isfinite(start) and abs(reached - beside) <= NEAR * abs(reached - start):
+    if _is_near(level(rates[neighbour], measure), level(best, measure), level(base, measure)):
         return None, 1.0
     step = min(max(rate / neighbour, 1 / WIDEST_STEP), WIDEST_STEP)
     return best, step
 
 
-def _place(prescription: Prescription) -> tuple[object, ...]:
+def _place(arm: Arm) -> tuple[object, ...]:
+    """What an arm's last remedy does, whatever its numbers."""
+    prescription = arm.prescriptions[-1]
     where = prescription.where
     return (prescription.remedy, where.get("file"), where.get("line"), len(where.get("also", ())))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -150,7 +151,7 @@ class Repair:
         """Run the patched script with the other seeds; the last candidate first, then those with fewer remedies."""
         if self.options.prove:
             self._fill()
-        for patched in (*reversed(candidates), *self._second_choice(candidates)):
+        for patched in chain(reversed(candidates), self._second_choice(candidates)):
             self.trials.all_seeds([patched], "proof of the patch")
             proof = self._proof(patched)
             if proof is not None and proof.proved:

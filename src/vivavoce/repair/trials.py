@@ -71,8 +71,11 @@ class Trials:
             self.fit()
             controls = controls[1:]
         race = self._race(arms, base)
+        size = (
+            1 if findings[0].slug in choice.CERTAIN else self.engine.workers
+        )  # the first of its cures is likely enough
         while arms:
-            batch, arms = arms[: self.engine.workers], arms[self.engine.workers :]
+            batch, arms = arms[:size], arms[size:]
             fill = self.engine.workers - len(batch) if arms else len(controls)
             now_controls, controls = controls[: max(0, fill)], controls[max(0, fill) :]
             self.arms += batch
