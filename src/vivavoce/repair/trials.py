@@ -71,9 +71,8 @@ class Trials:
             self.fit()
             controls = controls[1:]
         race = self._race(arms, base)
-        size = (
-            1 if findings[0].slug in choice.CERTAIN else self.engine.workers
-        )  # the first of its cures is likely enough
+        certain = findings[0].slug in choice.CERTAIN  # then the first of its cures is likely to be enough
+        size = 1 if certain else self.engine.workers
         while arms:
             batch, arms = arms[:size], arms[size:]
             fill = self.engine.workers - len(batch) if arms else len(controls)
