@@ -114,13 +114,13 @@ def _path(variant: Variant, strategy: str) -> Path:
 
 
 def _run(variant: Variant, strategy: str, workers: int) -> Repaired:
-    healthy = known_scores(Variant(variant.program, None), len(SEEDS))
-    sick = known_scores(variant, 1) if variant.fault else healthy
+    healthy = known_scores(Variant(variant.program, None), len(SEEDS), workers)
+    sick = known_scores(variant, 1, workers) if variant.fault else healthy
     if strategy == RESEEDING:
-        return _judged(variant, strategy, _reseeded(variant), "", healthy, sick, _best(variant), True)
+        return _judged(variant, strategy, _reseeded(variant), "", healthy, sick, _best(variant, workers), True)
     document, error = _repair(variant, strategy, workers)
     text = _patched_text(variant, document)
-    after = _scores(Patched(variant.program, variant.key, text), SEEDS) if text is not None else sick
+    after = _scores(Patched(variant.program, variant.key, text), SEEDS, workers) if text is not None else sick
     return _judged(variant, strategy, document, error, healthy, sick, after, text is not None)
 
 
@@ -182,15 +182,15 @@ def _patched_text(variant: Variant, document: dict[str, Any]) -> str | None:
     return next(iter(document["texts"].values()))
 
 
-def _scores(variant: Any, seeds: Iterable[int]) -> list[float]:
+def _scores(variant: Any, seeds: Iterable[int], workers: int) -> list[float]:
     """The metric of plain runs with these seeds."""
-    return [run.metric for _, _, run in plain.run_all([(variant, seed) for seed in seeds], 1)]
+    return [run.metric for _, _, run in plain.run_all([(variant, seed) for seed in seeds], workers)]
 
 
-def known_scores(variant: Variant, fewest: int) -> list[float]:
+def known_scores(variant: Variant, fewest: int, workers: int) -> list[float]:
     """The metric of plain runs with the first seeds as effects.json has it, and of more where it has fewer."""
     known = [float(value) for value in json.loads(EFFECTS.read_text()).get(variant.key, {}).get("metrics", ())]
-    return known[: len(SEEDS)] + _scores(variant, range(len(known), fewest))
+    return known[: len(SEEDS)] + _scores(variant, range(len(known), fewest), workers)
 
 
 def _reseeded(variant: Variant) -> dict[str, Any]:
@@ -199,9 +199,9 @@ def _reseeded(variant: Variant) -> dict[str, Any]:
     return {"repair": RESEEDING, "reason": "the best of as many runs", "cost": {"runs": runs, "multiple": float(runs)}}
 
 
-def _best(variant: Variant) -> list[float]:
+def _best(variant: Variant, workers: int) -> list[float]:
     """The best metric of as many runs of the faulty script as the repair made; it has no second choice to fall back on."""
-    found = [value for value in _scores(variant, range(_runs_of_viva(variant))) if math.isfinite(value)]
+    found = [value for value in _scores(variant, range(_runs_of_viva(variant)), workers) if math.isfinite(value)]
     pick = max if variant.program.metric.better == "higher" else min
     return [pick(found)] if found else [math.nan]
 
