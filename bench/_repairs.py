@@ -173,7 +173,9 @@ def _trials(variant: Variant, strategy: str) -> int:
     file = FOLDER / f"{variant.digest}-viva-document.json"
     if strategy != "random" or not file.exists():
         return TRIALS
-    return max(1, sum(arm["kind"] == "remedy" for arm in json.loads(file.read_text())["arms"]))
+    arms = json.loads(file.read_text())["arms"]
+    tried = {arm["name"].removeprefix("patched: ") for arm in arms if arm["kind"] in ("remedy", "patched")}
+    return max(1, len(tried))
 
 
 def _patched_text(variant: Variant, document: dict[str, Any]) -> str | None:
