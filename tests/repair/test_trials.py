@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from vivavoce.examine.finding import Finding
+from vivavoce.record.entities import Optimizer, Site
 from vivavoce.remedy.catalogue import by_name
 from vivavoce.remedy.remedy import Edit, Prescription
 from vivavoce.repair.engine import Engine, Job
@@ -17,6 +18,7 @@ from vivavoce.repair.options import Listener, Options
 from vivavoce.repair.outcome import Found, Outcome
 from vivavoce.repair.reading import TRAINING_LOSS
 from vivavoce.repair.specification import ORIGINAL, Program, Specification
+from vivavoce.repair.sweep import towards
 from vivavoce.repair.trials import Trials
 from vivavoce.testing.runs import make_run
 
@@ -120,3 +122,29 @@ def test_a_number_that_is_printed_at_the_end_does_not_keep_losers_running() -> N
     assert race is not None
     assert race.yardstick.name == TRAINING_LOSS
     assert made._race(arms[:3], made.control) is None
+
+
+def test_a_range_test_speaks_for_the_rate_that_is_tried_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    swept: list[Specification] = []
+
+    def conduct(specification: Specification, **more: object) -> Outcome:
+        swept.append(specification)
+        return replace(outcome(specification.arm, 0, 1e9, ()), store="a store")
+
+    monkeypatch.setattr("vivavoce.repair.trials.conduct", conduct)
+    monkeypatch.setattr("vivavoce.repair.trials.open_run", lambda path: None)
+    monkeypatch.setattr("vivavoce.repair.trials.best_factor", lambda run, sweep: 1e-4)
+    site = Site("/p/train.py", 3)
+    optimizer = Optimizer(id=0, class_name="SGD", site=site, step_site=site, groups=({"learning_rate": 30.0},))
+    made, _ = trials(
+        lambda given: (given.remedies[0].numbers["lr"] if given.remedies else 8.0, ()), [rate(3.0), rate(1.0)]
+    )
+    tried = made.screen(make_run(entities=[optimizer], meta={"steps": 200}), [finding(SICK.slug)], made.control)
+    assert tried[0].prescriptions[0].numbers == {"lr": 0.003}
+    assert tried[0].prescriptions[0].title == "lower the learning rate of SGD to 0.003"
+    (specification,) = swept
+    assert specification.sweep == towards(False, 200)
+    assert specification.budget.steps == specification.sweep.steps
+    sweep = made.arms[1]
+    assert (sweep.kind, sweep.levels(TRAINING_LOSS), sorted(sweep.outcomes)) == ("sweep", {}, [0])
+    assert made.measure().name == TRAINING_LOSS

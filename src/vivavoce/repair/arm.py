@@ -10,8 +10,9 @@ from vivavoce.remedy.remedy import Prescription, Words
 from vivavoce.repair.outcome import Outcome
 from vivavoce.repair.specification import ORIGINAL
 
-Kind = Literal["original", "remedy", "patched", "random"]
-# remedy: applied at run time; patched: the edited source, run plainly; random: drawn by --prove
+Kind = Literal["original", "remedy", "patched", "random", "sweep"]
+# remedy: applied at run time; patched: the edited source, run plainly; random: drawn by --prove; sweep: the range test of the
+# learning rate, whose losses say which rate to try and nothing else
 
 # Values beyond the first that are tried before other remedies, by finding and remedy.
 MORE_VALUES = {
@@ -36,7 +37,9 @@ class Arm:
     reproduces: str | None = None
 
     def levels(self, yardstick: str) -> dict[int, float]:
-        """The level of each seed that was run."""
+        """The level of each seed that was run; a sweep has none."""
+        if self.kind == "sweep":
+            return {}
         return {
             seed: outcome.level(yardstick) for seed, outcome in sorted(self.outcomes.items()) if outcome.ended != "lost"
         }

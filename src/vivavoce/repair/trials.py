@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from time import monotonic as now
@@ -10,9 +11,11 @@ from typing import Any
 
 from vivavoce.examine.finding import Finding
 from vivavoce.record.run import Run
+from vivavoce.record.store import open_run
+from vivavoce.remedy.optimizers import base_rate, optimizers_of
 from vivavoce.remedy.remedy import Edit, Prescription, Words
 from vivavoce.repair import choice, yardstick
-from vivavoce.repair.arm import Arm, original, widely
+from vivavoce.repair.arm import MORE_VALUES, Arm, original, widely
 from vivavoce.repair.engine import Engine, Job, cores
 from vivavoce.repair.errors import MissingPackageError, RepairError
 from vivavoce.repair.options import Listener, Options
@@ -20,6 +23,7 @@ from vivavoce.repair.outcome import Outcome
 from vivavoce.repair.race import FEWEST_ARMS, Race, reading_interval
 from vivavoce.repair.specification import Budget, Program, Specification
 from vivavoce.repair.supervision import conduct
+from vivavoce.repair.sweep import Sweep, best_factor, towards
 from vivavoce.repair.yardstick import NoYardstickError, Yardstick
 
 ENOUGH = 3  # arms tried after which the first cure ends the search of a round
@@ -100,6 +104,8 @@ class Trials:
 
     def _arms(self, run: Run, findings: Sequence[Finding], base: Arm) -> list[Arm]:
         planned: list[Prescription] = self.catalogue.plan(run, findings)
+        if base is self.control:
+            planned = [*self._swept(run, findings, planned), *planned]
         known = {prescription for arm in self.arms for prescription in map(_key, arm.prescriptions)}
         new = [prescription for prescription in widely(planned) if _key(prescription) not in known]
         self.prescribed += len(new)
@@ -109,6 +115,24 @@ class Trials:
             for name, prescription in zip(self._names(chosen, base), chosen, strict=True)
         ]
         return [self._written_at_once(arm, base) for arm in arms]
+
+    def _swept(self, run: Run, findings: Sequence[Finding], planned: Sequence[Prescription]) -> list[Prescription]:
+        """The learning rate that a range test speaks for, where the finding is that the rate is wrong."""
+        direct = [p for p in planned if (p.finding, p.remedy) in MORE_VALUES and p.finding == findings[0].slug]
+        made = optimizers_of(run, findings[0])
+        rate = base_rate(made[0]) if made else None
+        found = towards(findings[0].slug == "learning-rate-too-low", run.steps)
+        if not direct or not rate or found is None:
+            return []
+        arm = Arm("range test of the learning rate", "sweep")
+        self.arms.append(arm)
+        self.listener.phase(arm.name, 1)
+        outcome = self.observe(arm, self.scratch, found)
+        factor = best_factor(open_run(Path(outcome.store)), found) if outcome.store else None
+        if factor is None:
+            return []
+        swept = self.catalogue.by_name(direct[0].remedy).further(direct[0], factor * rate / direct[0].numbers["lr"])
+        return [] if swept is None else [swept]
 
     def _written_at_once(self, arm: Arm, base: Arm) -> Arm:
         """The certain cure of a wiring fault is tried as the edit that it is: that saves its trial at run time."""
@@ -172,7 +196,8 @@ class Trials:
         """The yardstick for all arms as they are now. Raises NoYardstickError."""
         first = self.control.tried
         assert first is not None
-        outcomes = [outcome for arm in self.arms for outcome in arm.outcomes.values() if outcome is not first]
+        runs = [arm for arm in self.arms if arm.kind != "sweep"]
+        outcomes = [outcome for arm in runs for outcome in arm.outcomes.values() if outcome is not first]
         self.yardstick = yardstick.choose(first, outcomes, self.options.metric, self.options.better)
         return self.yardstick
 
@@ -199,9 +224,12 @@ class Trials:
 
     # runs ----------------------------------------------------------------------------------------------------------
 
-    def observe(self, arm: Arm, keep: Path) -> Outcome:
+    def observe(self, arm: Arm, keep: Path, sweep: Sweep | None = None) -> Outcome:
         """Run an arm with the original seeds here, and keep the recorded run."""
-        outcome = conduct(self._specification(arm, 0), keep=keep, limit=self._limit())
+        specification = self._specification(arm, 0)
+        if sweep is not None:
+            specification = replace(specification, sweep=sweep, budget=Budget(sweep.steps))
+        outcome = conduct(specification, keep=keep, limit=self._limit())
         arm.outcomes[0] = outcome
         self.listener.ended(outcome)
         return outcome
