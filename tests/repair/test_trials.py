@@ -124,7 +124,8 @@ def test_a_number_that_is_printed_at_the_end_does_not_keep_losers_running() -> N
     assert made._race(arms[:3], made.control) is None
 
 
-def test_a_range_test_speaks_for_the_rate_that_is_tried_first(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("players", [1, 2])
+def test_a_range_test_speaks_for_the_rate_that_is_tried_first(players: int, monkeypatch: pytest.MonkeyPatch) -> None:
     swept: list[Specification] = []
 
     def conduct(specification: Specification, **more: object) -> Outcome:
@@ -139,7 +140,12 @@ def test_a_range_test_speaks_for_the_rate_that_is_tried_first(monkeypatch: pytes
     made, _ = trials(
         lambda given: (given.remedies[0].numbers["lr"] if given.remedies else 8.0, ()), [rate(3.0), rate(1.0)]
     )
+    made.control.outcomes[0] = replace(made.control.outcomes[0], players=players)
     tried = made.screen(make_run(entities=[optimizer], meta={"steps": 200}), [finding(SICK.slug)], made.control)
+    if players > 1:
+        assert not swept
+        assert tried[0].prescriptions[0].numbers == {"lr": 3.0}
+        return
     assert tried[0].prescriptions[0].numbers == {"lr": 0.003}
     assert tried[0].prescriptions[0].title == "lower the learning rate of SGD to 0.003"
     (specification,) = swept

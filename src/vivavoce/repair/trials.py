@@ -122,7 +122,9 @@ class Trials:
         made = optimizers_of(run, findings[0])
         rate = base_rate(made[0]) if made else None
         found = towards(findings[0].slug == "learning-rate-too-low", run.steps)
-        if not direct or not rate or found is None:
+        first = self.control.tried
+        rivals = first is not None and first.players > 1  # whose losses do not say how good a rate is
+        if not direct or not rate or found is None or rivals:
             return []
         arm = Arm("range test of the learning rate", "sweep")
         self.arms.append(arm)
