@@ -116,6 +116,8 @@ CASES = [
     Case("residual", "vanishing-gradients", "CLASSES", "self.optimizer = SGD"),
     Case("residual", "vanishing-gradients", "DEEP", MADE),
     Case("fewer-layers", "vanishing-gradients", "DEEP", MADE),
+    Case("smaller-batch", "batch-too-large", "SLICED", None),
+    Case("larger-batch", "batch-too-small", "SLICED", None, (("range(0, len(x), 16)", "range(0, len(x), batch)"), ("i : i + 16]), y[i : i + 16]", "i : i + batch]), y[i : i + batch]"), ("optimizer = ", "batch = 16\noptimizer = "))),
     Case("smaller-batch", "batch-too-large", "CLASSES", "self.optimizer = SGD", (("batch_size: int = 16", "batch_size: int = 96"),)),
     Case("larger-batch", "batch-too-small", "CLASSES", "self.optimizer = SGD"),
     Case("l1", "overfitting", "PLAIN", MADE),
