@@ -47,6 +47,9 @@ their plan differs: AUTOTRAINER's published order of repairs with our remedies, 
 Viva tried. Re-seeding takes the best of as many runs of the unchanged script, by the metric itself. No rule was set on the
 programs of this page. Intervals are exact at 95 % (Clopper and Pearson), cells taken as independent.
 
+Disclosed: `lbfgs_logistic/learning-rate-over-100000` was seen to end without a remedy when the benchmark was built, because a busy machine made
+its runs exceed a limit of wall time that was too tight; the limit was raised since. Nothing else was changed for what is seen here.
+
 Targets: 90 % of the cells reach their twin, 98 % of those with a wiring fault; a median cost of 8 runs; no patch that makes it worse.
 
 """
