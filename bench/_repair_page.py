@@ -49,6 +49,7 @@ programs of this page. Intervals are exact at 95 % (Clopper and Pearson), cells 
 
 Disclosed: `lbfgs_logistic/learning-rate-over-100000` was seen to end without a remedy when the benchmark was built, because a busy machine made
 its runs exceed a limit of wall time that was too tight; the limit was raised since. Nothing else was changed for what is seen here.
+`flow_moons/data-with-nan` and the healthy programs were measured before the range test of the learning rate was added.
 
 Targets: 90 % of the cells reach their twin, 98 % of those with a wiring fault; a median cost of 8 runs; no patch that makes it worse.
 
@@ -80,6 +81,9 @@ def _summary(rows: Sequence[Repaired]) -> str:
     if rows:
         cost = statistics.median(row.multiple for row in rows)
         lines.append(f"| cost | {cost:.1f} × one run (median), {statistics.median(runs):g} runs |")
+    patched = [row.multiple for row in rows if row.changed]
+    if patched:
+        lines.append(f"| … where a patch was handed back | {statistics.median(patched):.1f} × one run (median) |")
     return "\n".join(lines) + "\n\n"
 
 
@@ -112,8 +116,12 @@ def _healthy(healthy: Sequence[Repaired]) -> str:
     rows = [result for result in healthy if result.strategy == "viva"]
     if not rows:
         return "Healthy programs were not run for this page.\n\n"
-    unchanged = sum(not row.changed for row in rows)
-    return f"Healthy programs left unchanged: {unchanged} of {len(rows)} ({', '.join(sorted(row.key for row in rows))}).\n\n"
+    changed = [row for row in rows if row.changed]
+    text = f"Healthy programs left unchanged: {len(rows) - len(changed)} of {len(rows)} (target: all)."
+    for row in changed:
+        better = "better" if row.loss_of_range < 0 else "worse"
+        text += f" `{row.key}` was changed ({', '.join(row.treated)}), to a score that is {better}: {row.sick:.4g} → {row.after:.4g}."
+    return f"{text}\n\n"
 
 
 def _misses(rows: Sequence[Repaired]) -> str:

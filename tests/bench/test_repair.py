@@ -70,7 +70,7 @@ def test_the_page_says_what_it_is_a_sample_of() -> None:
     assert "| reached the twin | 50% (1 of 2; 1% to 99%) |" in text
     assert "| … of wiring faults | 100% (1 of 1; 3% to 100%) |" in text
     assert "| re-seeding, equal cost | 2 | 0% (0 of 2; 0% to 84%) | 50% (1 of 2; 1% to 99%) | 0 | 6.5 × |" in text
-    assert "left unchanged: 1 of 1 (program)" in text
+    assert "left unchanged: 1 of 1 (target: all)." in text
     assert "- 1 × the patch helps, and not enough" in text
     assert "sample" not in page([CELL], [], total=1).split("| of `viva repair`")[0]
 
