@@ -34,7 +34,7 @@ class Forked:
         self.returncode: int | None = None
         self.pid = os.fork()
         if self.pid == 0:
-            os._exit(_child(specification, here, environment))
+            os._exit(become(specification, here, environment))
 
     def poll(self) -> int | None:
         if self.returncode is None:
@@ -58,7 +58,7 @@ class Forked:
         os.kill(self.pid, signal.SIGKILL)
 
 
-def _child(specification: Path, here: str, environment: dict[str, str]) -> int:
+def become(specification: Path, here: str, environment: dict[str, str]) -> int:
     """Become the trial's process; the exit status."""
     scratch = specification.parent
     for number, name in ((1, "output.txt"), (2, "errors.txt")):

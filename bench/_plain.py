@@ -20,7 +20,7 @@ from pathlib import Path
 from _collection import CACHE, Program, Variant
 
 METRIC_LINE = re.compile(r"^METRIC (\S+) (\S+)$", re.MULTILINE)
-TIME_LIMIT = 120.0  # seconds of wall time for one run
+TIME_LIMIT = 1800.0  # seconds of wall time for one run: other programs may use the machine
 HURT_FRACTION = 0.05  # of the way from the healthy to the trivial score
 # "Worse" means: the median over seeds is worse than the healthy median by more than HURT_FRACTION of that way,
 # and worse than every healthy seed; or it is not finite.

@@ -7,26 +7,29 @@ import json
 import math
 import os
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import _forked
 import _plain as plain
-from _collection import CACHE, DIGEST_LENGTH, Program, Variant
+from _collection import CACHE, DIGEST_LENGTH, PROGRAMS, Program, Variant
 
 FOLDER = CACHE / "repair"
+EFFECTS = PROGRAMS / "effects.json"
 SEEDS = (0, 1, 2)  # of the check: the repair begins with seed 0, the check adds two
 GOAL = 0.05  # of the way from the healthy twin's score to the trivial one
 TRIALS = 8  # remedies tried at most: the command's default
-TIME_LIMIT = 1800.0  # seconds for one repair
+TIME_LIMIT = 3600.0  # seconds for one repair: what else runs on the machine must not end one
+RESEEDING = "re-seeding"
 # Every strategy goes through the same engine, the same proof and the same check; they differ in the plan alone.
 CATALOGUES = {
     "viva": "vivavoce.remedy.catalogue",
     "autotrainer": "_autotrainer",
     "random": "_random_search",
 }
+STRATEGIES = (*CATALOGUES, RESEEDING)
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Repaired:
     """One repair, checked.
 
     Scores are medians of the program's own metric over SEEDS, of the healthy twin, the faulty script, and the script that was
-    handed back (the faulty one where no patch was). `best` is the best single run among all of the repair's controls (re-seeding).
+    handed back (the faulty one where no patch was); of re-seeding, which hands back weights, `after` is the best run's.
     """
 
     key: str
@@ -93,7 +96,7 @@ def run_all(variants: list[Variant], strategies: list[str], workers: int) -> Ite
     for variant in variants:
         for strategy in strategies:
             known = read(variant, strategy)
-            yield known if known is not None else _run(variant, strategy, workers)
+            yield known if known is not None else _kept(variant, strategy, _run(variant, strategy, workers))
 
 
 def read(variant: Variant, strategy: str) -> Repaired | None:
@@ -111,12 +114,17 @@ def _path(variant: Variant, strategy: str) -> Path:
 
 
 def _run(variant: Variant, strategy: str, workers: int) -> Repaired:
+    healthy = known_scores(Variant(variant.program, None), len(SEEDS), workers)
+    sick = known_scores(variant, 1, workers) if variant.fault else healthy
+    if strategy == RESEEDING:
+        return _judged(variant, strategy, _reseeded(variant), "", healthy, sick, _best(variant, workers), True)
     document, error = _repair(variant, strategy, workers)
-    healthy = _scores(Variant(variant.program, None))
-    sick = _scores(variant) if variant.fault else healthy
     text = _patched_text(variant, document)
-    after = _scores(Patched(variant.program, variant.key, text)) if text is not None else sick
-    result = _judged(variant, strategy, document, error, healthy, sick, after, text is not None)
+    after = _scores(Patched(variant.program, variant.key, text), SEEDS, workers) if text is not None else sick
+    return _judged(variant, strategy, document, error, healthy, sick, after, text is not None)
+
+
+def _kept(variant: Variant, strategy: str, result: Repaired) -> Repaired:
     path = _path(variant, strategy)
     path.parent.mkdir(parents=True, exist_ok=True)
     data = {name: str(value) if isinstance(value, float) else value for name, value in asdict(result).items()}
@@ -165,7 +173,9 @@ def _trials(variant: Variant, strategy: str) -> int:
     file = FOLDER / f"{variant.digest}-viva-document.json"
     if strategy != "random" or not file.exists():
         return TRIALS
-    return max(1, sum(arm["kind"] == "remedy" for arm in json.loads(file.read_text())["arms"]))
+    arms = json.loads(file.read_text())["arms"]
+    tried = {arm["name"].removeprefix("patched: ") for arm in arms if arm["kind"] in ("remedy", "patched")}
+    return max(1, len(tried))
 
 
 def _patched_text(variant: Variant, document: dict[str, Any]) -> str | None:
@@ -174,9 +184,33 @@ def _patched_text(variant: Variant, document: dict[str, Any]) -> str | None:
     return next(iter(document["texts"].values()))
 
 
-def _scores(variant: Any) -> list[float]:
-    """The metric of plain runs with SEEDS."""
-    return [run.metric for _, _, run in plain.run_all([(variant, seed) for seed in SEEDS], 1)]
+def _scores(variant: Any, seeds: Iterable[int], workers: int) -> list[float]:
+    """The metric of plain runs with these seeds."""
+    return [run.metric for _, _, run in plain.run_all([(variant, seed) for seed in seeds], workers)]
+
+
+def known_scores(variant: Variant, fewest: int, workers: int) -> list[float]:
+    """The metric of plain runs with the first seeds as effects.json has it, and of more where it has fewer."""
+    known = [float(value) for value in json.loads(EFFECTS.read_text()).get(variant.key, {}).get("metrics", ())]
+    return known[: len(SEEDS)] + _scores(variant, range(len(known), fewest), workers)
+
+
+def _reseeded(variant: Variant) -> dict[str, Any]:
+    """What re-seeding has in place of a repair's document: as many runs as the repair made."""
+    runs = _runs_of_viva(variant)
+    return {"repair": RESEEDING, "reason": "the best of as many runs", "cost": {"runs": runs, "multiple": float(runs)}}
+
+
+def _best(variant: Variant, workers: int) -> list[float]:
+    """The best metric of as many runs of the faulty script as the repair made; it has no second choice to fall back on."""
+    found = [value for value in _scores(variant, range(_runs_of_viva(variant)), workers) if math.isfinite(value)]
+    pick = max if variant.program.metric.better == "higher" else min
+    return [pick(found)] if found else [math.nan]
+
+
+def _runs_of_viva(variant: Variant) -> int:
+    known = read(variant, "viva")
+    return max(1, known.runs) if known is not None else TRIALS
 
 
 def _judged(
@@ -214,13 +248,3 @@ def _judged(
         changed=changed,
         error=error,
     )
-
-
-def reseeded(variant: Variant, runs: int) -> bool:
-    """Re-seeding: whether the best of as many runs of the unchanged script as the repair cost reaches the goal."""
-    metric = variant.program.metric
-    good = statistics.median(_scores(Variant(variant.program, None)))
-    found = [run.metric for _, _, run in plain.run_all([(variant, seed) for seed in range(max(1, runs))], 1)]
-    finite = [value for value in found if math.isfinite(value)]
-    way = metric.gain(metric.trivial, good)
-    return any(metric.gain(value, good) / way <= GOAL for value in finite)

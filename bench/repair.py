@@ -1,7 +1,7 @@
 """Measures how often a repair brings a faulty program back to what its healthy twin reaches, and what it costs.
 
     python bench/repair.py run --part development --only 'digits_mlp/*'
-    python bench/repair.py run --part report --sample 12 --strategies viva,random,autotrainer
+    python bench/repair.py run --part report --sample 12 --strategies viva,random,autotrainer,re-seeding
     python bench/repair.py run --part report --healthy --sample 6       are healthy scripts left alone?
     python bench/repair.py score --part report --write                  docs/repair.md, of what was run
 
@@ -19,11 +19,10 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import _repairs as repairs
-from _collection import PROGRAMS, Variant, load, variants
+from _collection import Variant, load, variants
 from _repair_page import page
-from _repairs import CATALOGUES, Repaired
+from _repairs import EFFECTS, STRATEGIES, Repaired
 
-EFFECTS = PROGRAMS / "effects.json"
 PAGE = Path(__file__).parents[1] / "docs" / "repair.md"
 
 
@@ -42,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--part", choices=("development", "report"), default="development")
         command.add_argument("--only", default="*", help="pattern of program/fault")
         command.add_argument("--sample", type=int, help="at most so many cells")
-        command.add_argument("--strategies", default="viva", help=f"with commas, of {', '.join(CATALOGUES)}")
+        command.add_argument("--strategies", default="viva", help=f"with commas, of {', '.join(STRATEGIES)}")
         command.add_argument("--healthy", action="store_true", help="the healthy programs instead of the faulty ones")
         command.add_argument("--workers", type=int, default=1, help="trials at the same time")
         if function is score:
@@ -68,11 +67,8 @@ def score(arguments: argparse.Namespace) -> int:
     """Scores what was run before."""
     sick = _known(arguments, False)
     healthy = _known(arguments, True)
-    viva = [result for result in sick if result.strategy == "viva"]
-    by_key = {variant.key: variant for variant in variants(load(arguments.part))}
-    reseeded = {result.key: repairs.reseeded(by_key[result.key], result.runs) for result in viva}
     total = len(_all_cells(arguments.part, False))
-    text = page(sick, healthy, reseeded, total)
+    text = page(sick, healthy, total)
     if arguments.write:
         if arguments.part != "report":
             print("repair: --write needs --part report", file=sys.stderr)
@@ -84,7 +80,7 @@ def score(arguments: argparse.Namespace) -> int:
 
 def _known(arguments: argparse.Namespace, healthy: bool) -> list[Repaired]:
     cells = _all_cells(arguments.part, healthy)
-    found = [repairs.read(variant, strategy) for variant in cells for strategy in CATALOGUES]
+    found = [repairs.read(variant, strategy) for variant in cells for strategy in STRATEGIES]
     return [result for result in found if result is not None]
 
 

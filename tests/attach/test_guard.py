@@ -426,6 +426,20 @@ def test_where_clipping_does_not_hold_it_the_learning_rate_is_lowered_and_the_sc
         assert update == pytest.approx(factor * rates[step - 1] * clips.get(step, norms[step - 1]), rel=1e-6)
 
 
+@pytest.mark.parametrize("rate", [0.5, torch.tensor(0.5)], ids=["number", "tensor"])
+@pytest.mark.parametrize("set_since", [None, 0.2])
+def test_a_rate_that_was_lent_to_a_step_goes_back_unless_the_script_has_set_another(rate, set_since):
+    optimizer = torch.optim.SGD([torch.zeros(2, requires_grad=True)], lr=rate)
+    loans = guard_module.Loans()
+    loans.lower_rates(optimizer, 0.1)
+    (group,) = optimizer.param_groups
+    assert float(group["lr"]) == pytest.approx(0.05)
+    if set_since is not None:  # after an exception inside the step
+        group["lr"] = set_since
+    loans.give_back()
+    assert float(group["lr"]) == (0.5 if set_since is None else set_since)
+
+
 def test_steps_that_blow_the_weights_up_are_made_smaller(tmp_path):
     """The gradient of w⁴ at a learning rate that throws w from 1 to −19 and on."""
     torch.manual_seed(0)

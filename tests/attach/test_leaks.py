@@ -137,3 +137,13 @@ def test_a_session_that_is_over(watching):
     run._session = None
     del optimizer
     assert not any(alive(reference))
+
+
+def test_a_session_that_is_over_though_its_optimizer_lives_on(watching):
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with watching() as run:
+        step(model, optimizer, torch.randn(8, 3))
+    reference = weakref.ref(run._session.optimizers)
+    run._session = None
+    assert not any(alive(reference))

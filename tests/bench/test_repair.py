@@ -64,12 +64,15 @@ def test_a_patch_that_makes_it_worse_is_counted(
 def test_the_page_says_what_it_is_a_sample_of() -> None:
     failed = replace(CELL, key="program/learning-rate-x300", fault="learning-rate-too-high", loss_of_range=0.5)
     healthy = replace(CELL, key="program", verdict="healthy", changed=False)
-    text = page([CELL, failed], [healthy], {CELL.key: False, failed.key: True}, total=10)
+    again = [replace(cell, strategy="re-seeding", loss_of_range=0.9) for cell in (CELL, failed)]
+    text = page([CELL, failed, *again], [healthy], total=10)
     assert "2 of 10 cells" in text
-    assert "| `viva repair` | 2 | 50% (1 of 2) | 100% (1 of 1) | 0 | 6.5 × |" in text
-    assert "| re-seeding, equal cost | 2 | 50% (1 of 2) |" in text
-    assert "left unchanged: 100% (1 of 1)" in text
-    assert "sample" not in page([CELL], [], {CELL.key: False}, total=1).split("| strategy")[0]
+    assert "| reached the twin | 50% (1 of 2; 1% to 99%) |" in text
+    assert "| … of wiring faults | 100% (1 of 1; 3% to 100%) |" in text
+    assert "| re-seeding, equal cost | 2 | 0% (0 of 2; 0% to 84%) | 50% (1 of 2; 1% to 99%) | 0 | 6.5 × |" in text
+    assert "left unchanged: 1 of 1 (target: all)." in text
+    assert "- 1 × the patch helps, and not enough" in text
+    assert "sample" not in page([CELL], [], total=1).split("| of `viva repair`")[0]
 
 
 def test_the_order_of_autotrainer_names_remedies_that_exist() -> None:

@@ -351,3 +351,30 @@ for step in range(25):
 final = torch.cat([p.detach().flatten() for p in [*body.parameters(), *head.parameters()]])
 score = loss.item()
 '''
+
+SLICED = '''
+"""Batches cut by hand, a loss written by hand, the forward pass in a function."""
+import torch
+from torch import nn
+
+torch.manual_seed(0)
+x = torch.randn(64, 5)
+y = x.sum(1, keepdim=True)
+encoder, head = nn.Linear(5, 8), nn.Linear(8, 1)
+optimizer = torch.optim.SGD([*encoder.parameters(), *head.parameters()], lr=0.05)
+
+
+def predict(batch):
+    return head(torch.tanh(encoder(batch)))
+
+
+for epoch in range(6):
+    for i in range(0, len(x), 16):
+        prediction, target = predict(x[i : i + 16]), y[i : i + 16]
+        loss = ((prediction - target) ** 2).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+final = torch.cat([p.detach().flatten() for p in [*encoder.parameters(), *head.parameters()]])
+score = loss.item()
+'''

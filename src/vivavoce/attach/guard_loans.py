@@ -13,7 +13,9 @@ class Loans:
 
     def __init__(self) -> None:
         self._gradients: list[tuple[Tensor, Tensor]] = []  # parameters, and the gradients taken from them
-        self._rates: list[tuple[dict[str, Any], Any]] = []  # parameter groups, and their own learning rates
+        self._rates: list[
+            tuple[dict[str, Any], Any, Any]
+        ] = []  # parameter groups, their own learning rates, those lent
 
     def withhold(self, optimizer: Any) -> None:
         """Take the gradients away for the coming step; they come back as zeros.
@@ -35,25 +37,27 @@ class Loans:
         for group in optimizer.param_groups:
             rate = group.get("lr")
             if isinstance(rate, Tensor):
-                self._rates.append((group, rate.clone()))
-                rate.mul_(factor)
+                own = rate.clone()
+                self._rates.append((group, own, rate.mul_(factor).clone()))
             elif rate is not None:
-                self._rates.append((group, rate))
+                self._rates.append((group, rate, rate * factor))
                 group["lr"] = rate * factor
 
     def give_back(self) -> None:
-        """The step is over, or was left by an exception."""
+        """The step is over, or was left by an exception; a rate that the script has set since then stays."""
         gradients, self._gradients = self._gradients, []
         with torch.no_grad():
             for parameter, gradient in gradients:
                 if parameter.grad is None:
                     parameter.grad = gradient.detach().zero_()
         rates, self._rates = self._rates, []
-        for group, rate in rates:
-            if isinstance(rate, Tensor):
-                group["lr"].copy_(rate)
-            else:
-                group["lr"] = rate
+        for group, own, lent in rates:
+            now = group["lr"]
+            if isinstance(now, Tensor) and isinstance(lent, Tensor):
+                if torch.equal(now, lent):
+                    now.copy_(own)
+            elif not isinstance(now, Tensor) and now == lent:
+                group["lr"] = own
 
 
 def leaves_alone_without_gradient(optimizer: Any) -> bool:

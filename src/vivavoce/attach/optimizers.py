@@ -72,6 +72,7 @@ class OptimizerState:
         self.gradient_norm: SignalWriter | None = None
         self.step_signal: SignalWriter | None = None
         self.rate_signal: SignalWriter | None = None
+        self.forgetting: weakref.finalize[Any, Any] | None = None
 
 
 class OptimizerTap(Tap):
@@ -101,6 +102,9 @@ class OptimizerTap(Tap):
         super().uninstall()
         self._pre_handle.remove()
         self._post_handle.remove()
+        for state in self.states.values():  # an optimizer that lives on shall not keep this session
+            if state.forgetting is not None:
+                state.forgetting.detach()
 
     @property
     def depth(self) -> int:
@@ -150,7 +154,8 @@ class OptimizerTap(Tap):
             state.followed = self.session.follows(optimizer)
             state.deep = self.session.deep
             key = id(optimizer)
-            weakref.finalize(optimizer, self._forget, key, state).atexit = False
+            state.forgetting = weakref.finalize(optimizer, self._forget, key, state)
+            state.forgetting.atexit = False
             self.states[key] = state
         return state
 

@@ -14,8 +14,8 @@ from vivavoce.remedy.changes import CannotEditError, Changes, open_source
 from vivavoce.remedy.initialisation import weights_of_relu
 from vivavoce.remedy.live import after_optimizer
 from vivavoce.remedy.optimizers import models_of, optimizer_call, optimizer_of, place
-from vivavoce.remedy.remedy import Edit, Prescription, Remedy, RemedyError, Words
-from vivavoce.remedy.rewriting import is_compiled, rewrite
+from vivavoce.remedy.remedy import Edit, Prescription, Remedy, Words
+from vivavoce.remedy.rewriting import is_compiled, rewrite, source_of
 from vivavoce.remedy.snippet import run_lines
 from vivavoce.remedy.source import Source
 
@@ -50,9 +50,7 @@ class OtherActivation(Remedy):
     def apply(self, prescription: Prescription) -> None:
         """Let every activation of those kinds that this file makes or calls be the other, but for outputs and gates."""
         where = prescription.where
-        source = Source.read(where["file"])
-        if source is None:
-            raise RemedyError(f"{where['file']} cannot be read")
+        source = source_of(where)
         if is_compiled(source):
             rewrite(self, prescription)
             return

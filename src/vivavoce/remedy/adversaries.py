@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any, ClassVar
 
 import libcst as cst
@@ -20,6 +19,7 @@ from vivavoce.remedy.initialisation import MATRICES
 from vivavoce.remedy.optimizer_number import Choice, OptimizerNumber
 from vivavoce.remedy.optimizers import optimizer_call, optimizer_of, parameters_argument, place, root_of, rounded
 from vivavoce.remedy.remedy import Edit, Prescription, Remedy, RemedyError, Words
+from vivavoce.remedy.rewriting import source_of
 from vivavoce.remedy.snippet import Snippet
 from vivavoce.remedy.source import Source, method_of
 
@@ -212,18 +212,10 @@ class OwnParameters(Remedy):
 
     def apply(self, prescription: Prescription) -> None:
         """Evaluate the expression of the edit in the user's frame."""
-        source = Source.read(str(prescription.where.get("file", "")))
-        if source is None:
-            raise RemedyError(f"{prescription.where.get('file')} cannot be read")
         try:
-            expression = own(source, prescription.where)
+            live.give_parameters(prescription.where, own(source_of(prescription.where), prescription.where))
         except CannotEditError as error:
             raise RemedyError(str(error)) from None
-
-        def change(optimizer: Any, params: list[Any], defaults: dict[str, Any], frame: FrameType) -> None:
-            params[:] = list(live.evaluate(frame, expression))
-
-        live.on_optimizer(prescription.where, change)
 
     def edit(self, prescription: Prescription, sources: Mapping[Path, str]) -> Edit | Words:
         """Write the expression into the call."""

@@ -14,6 +14,7 @@ from vivavoce.remedy.changes import CannotEditError, Changes, open_source
 from vivavoce.remedy.inputs import tensors_of
 from vivavoce.remedy.optimizers import place
 from vivavoce.remedy.remedy import Edit, Prescription, Remedy, RemedyError, Words
+from vivavoce.remedy.rewriting import source_of
 from vivavoce.remedy.source import Source
 
 
@@ -34,9 +35,7 @@ class BalancedSampler(Remedy):
         import torch
 
         where = prescription.where
-        source = Source.read(str(where.get("file", "")))
-        if source is None:
-            raise RemedyError(f"{where.get('file')} cannot be read")
+        source = source_of(where)
         try:
             code = _sampler(tensors_of(source, loaders.loader_call(source, where["line"])))
         except CannotEditError as error:

@@ -35,6 +35,7 @@ from vivavoce.remedy.loss_argument import ClassWeights, LabelSmoothing
 from vivavoce.remedy.lower_learning_rate import LowerLearningRate
 from vivavoce.remedy.lower_momentum import LowerMomentum
 from vivavoce.remedy.match_loss import MatchLoss
+from vivavoce.remedy.match_operands import MatchOperands
 from vivavoce.remedy.match_shapes import MatchShapes
 from vivavoce.remedy.network_size import FewerLayers, LargerNetwork, SmallerNetwork, WiderLayer
 from vivavoce.remedy.optimize_all import OptimizeAll
@@ -47,6 +48,7 @@ from vivavoce.remedy.remedy import Prescription, Remedy
 from vivavoce.remedy.running_statistics import LayerNorm, StatisticsMomentum
 from vivavoce.remedy.schedules import Schedule, WarmUp
 from vivavoce.remedy.shuffle import Shuffle
+from vivavoce.remedy.shuffle_slices import ShuffleSlices
 from vivavoce.remedy.training_length import EarlyStopping, LongerTraining
 from vivavoce.remedy.truncation import TruncateBackpropagation
 from vivavoce.remedy.unfreeze import Unfreeze
@@ -93,6 +95,7 @@ REMEDIES: tuple[Remedy, ...] = (
     LowerLearningRate(),
     LowerMomentum(),
     MatchLoss(),
+    MatchOperands(),
     MatchShapes(),
     FewerLayers(),
     LargerNetwork(),
@@ -113,6 +116,7 @@ REMEDIES: tuple[Remedy, ...] = (
     Schedule(),
     WarmUp(),
     Shuffle(),
+    ShuffleSlices(),
     EarlyStopping(),
     LongerTraining(),
     TruncateBackpropagation(),
@@ -143,7 +147,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     ),
     "loss-output-mismatch": ("match-output", "match-loss"),
     "output-range": ("linear-output",),
-    "target-broadcast": ("match-shapes",),
+    "target-broadcast": ("match-shapes", "match-operands"),
     "mode-collapse": (
         "slower-generator",
         "lower-learning-rate",
@@ -256,11 +260,19 @@ ORDER: dict[str, tuple[str, ...]] = {
     "batch-too-small": ("larger-batch", "lower-learning-rate", "schedule", "layer-norm"),
     "batch-too-large": ("smaller-batch", "longer-training"),
     "gradients-not-zeroed": ("zero-grad",),
-    "class-ignored": ("class-weights", "balanced-sampler", "shuffle"),
+    "class-ignored": ("class-weights", "balanced-sampler", "shuffle", "shuffle-slices"),
     "class-imbalance": ("class-weights", "balanced-sampler"),
     "label-noise": ("label-smoothing",),
-    "unshuffled-data": ("shuffle",),
-    "oscillating-loss": ("lower-momentum", "lower-learning-rate", "schedule", "adam", "larger-batch", "shuffle"),
+    "unshuffled-data": ("shuffle", "shuffle-slices"),
+    "oscillating-loss": (
+        "lower-momentum",
+        "lower-learning-rate",
+        "schedule",
+        "adam",
+        "larger-batch",
+        "shuffle",
+        "shuffle-slices",
+    ),
     "overfitting": (
         "early-stopping",
         "weight-decay",

@@ -16,6 +16,7 @@ from vivavoce.remedy import live, steps
 from vivavoce.remedy.changes import CannotEditError, Changes, open_source, written
 from vivavoce.remedy.optimizers import optimizers_of, place, rounded
 from vivavoce.remedy.remedy import Edit, Prescription, Remedy, RemedyError, Words
+from vivavoce.remedy.rewriting import source_of
 from vivavoce.remedy.source import Source, method_of
 
 NET = 0.99  # quantile of the run's own norms: clipping as a safety net
@@ -42,9 +43,7 @@ class ClipBeforeStep(Remedy):
         import torch
 
         where = prescription.where
-        source = Source.read(str(where.get("file", "")))
-        if source is None:
-            raise RemedyError(f"{where.get('file')} cannot be read")
+        source = source_of(where)
         try:
             call, step = _pair(source, where)
         except CannotEditError as error:

@@ -14,7 +14,8 @@ from vivavoce.remedy import live
 from vivavoce.remedy.changes import CannotEditError, Changes, open_source
 from vivavoce.remedy.dropout import files_of
 from vivavoce.remedy.optimizers import rounded
-from vivavoce.remedy.remedy import Edit, Prescription, Remedy, RemedyError, Words
+from vivavoce.remedy.remedy import Edit, Prescription, Remedy, Words
+from vivavoce.remedy.rewriting import source_of
 from vivavoce.remedy.source import Source
 
 LEFT = 0.03  # fraction of the learning rate at the end of the run
@@ -51,9 +52,7 @@ class SlowerSchedule(Remedy):
         import torch
 
         where = prescription.where
-        source = Source.read(where["file"])
-        if source is None:
-            raise RemedyError(f"{where['file']} cannot be read")
+        source = source_of(where)
         kind = where["kind"]
         keyword, position = NUMBERS[kind]
         places = live.Places(str(source.path), [source.end_place(call) for call in _calls(source, where)])

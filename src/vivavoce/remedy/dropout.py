@@ -16,8 +16,8 @@ from vivavoce.remedy.activations import Use
 from vivavoce.remedy.changes import CannotEditError, Changes, open_source, written
 from vivavoce.remedy.constants import follow
 from vivavoce.remedy.optimizers import optimizer_call, optimizers_of, place
-from vivavoce.remedy.remedy import Edit, Prescription, Remedy, RemedyError, Words
-from vivavoce.remedy.rewriting import is_compiled, rewrite
+from vivavoce.remedy.remedy import Edit, Prescription, Remedy, Words
+from vivavoce.remedy.rewriting import is_compiled, rewrite, source_of
 from vivavoce.remedy.source import Source, argument
 
 RATES = (0.2, 0.5)  # Srivastava et al. 2014: 0.2 for inputs, 0.5 for hidden units
@@ -49,9 +49,7 @@ class Dropout(Remedy):
         import torch
         from torch.nn import functional
 
-        source = Source.read(prescription.where["file"])
-        if source is None:
-            raise RemedyError(f"{prescription.where['file']} cannot be read")
+        source = source_of(prescription.where)
         if is_compiled(source):
             rewrite(self, prescription)
             return

@@ -103,6 +103,8 @@ def _likelihood(source: Source, node: cst.CSTNode, lines: list[int]) -> int:
     if block is not None and any(_stops_gradients(source, item.item) for item in block.items):
         return UNLIKELY  # inside a block without gradients it changes nothing
     trains = any(_holds(source, function, line) for line in lines)
+    if not trains and owner is None and function in called_in_training(source, lines):
+        return 1
     if isinstance(node, cst.With) and trains:
         loop = source.around(node, cst.For, cst.While)
         behind = [line for line in lines if line > source.last_line(node)]
@@ -110,6 +112,21 @@ def _likelihood(source: Source, node: cst.CSTNode, lines: list[int]) -> int:
     if trains:
         return 2
     return 1 if owner is not None and not isinstance(node, cst.With) else UNLIKELY
+
+
+def called_in_training(source: Source, lines: list[int]) -> list[cst.FunctionDef]:
+    """The file's functions that are called where it trains, and those that these call."""
+    functions = [node for node in source.all(cst.FunctionDef) if source.around(node, cst.ClassDef) is None]
+    loops: list[cst.CSTNode] = [*source.all(cst.For), *source.all(cst.While)]
+    places = [loop for loop in loops if any(_holds(source, loop, line) for line in lines)]
+    reached: list[cst.FunctionDef] = []
+    while places:
+        place = places.pop()
+        names = {call.func.value for call in source.all(cst.Call, place) if isinstance(call.func, cst.Name)}
+        new = [f for f in functions if f.name.value in names and f not in reached]
+        reached += new
+        places += new
+    return reached
 
 
 def _holds(source: Source, node: cst.CSTNode | None, line: int) -> bool:

@@ -33,14 +33,14 @@ class GuardOperation(Remedy):
     rank = 1
 
     def prescribe(self, run: Run, finding: Finding) -> Iterator[Prescription]:
-        """The line of the finding; where it names none, every such operation in the functions that train."""
-        file, line = finding.where.file, finding.where.line
-        lines = [line] if file and line else []
-        sites = [n.site for n in run.nodes.values() if n.site is not None and _is_singular(n.op)]
-        if not lines:
-            file = sites[0].file if sites else None
-        lines = lines or [site.line for site in sites if site.file == file]
+        """The line of the finding; where that holds none, every such operation in the functions that train."""
+        file, lines = finding.where.file, [finding.where.line] if finding.where.line else []
         source = Source.read(file) if file else None
+        if source is None or not any(singular(source, line) for line in lines):
+            sites = [n.site for n in run.nodes.values() if n.site is not None and _is_singular(n.op)]
+            file = sites[0].file if sites else None
+            lines = [site.line for site in sites if site.file == file]
+            source = Source.read(file) if file else None
         if source is not None and any(singular(source, each) for each in lines):
             where: dict[str, Any] = {"file": file, "line": lines[0], "lines": sorted(set(lines))}
             for small in SMALL:

@@ -12,15 +12,20 @@ from vivavoce.examine.finding import Finding
 from vivavoce.record.run import Run
 from vivavoce.remedy import live, loaders
 from vivavoce.remedy.changes import CannotEditError, Changes, open_source
-from vivavoce.remedy.match_shapes import loss_calls
+from vivavoce.remedy.initialisation import MATRICES
+from vivavoce.remedy.loss_calls import loss_calls
 from vivavoce.remedy.optimizers import optimizers_of, place
 from vivavoce.remedy.remedy import Edit, Prescription, Remedy, RemedyError, Words
+from vivavoce.remedy.rewriting import source_of
 from vivavoce.remedy.snippet import Snippet, run_lines
 from vivavoce.remedy.source import Source, argument
 
 
 class NormaliseInput(Snippet):
-    """Mean 0 and deviation 1 by feature (by channel for images), in a hook before the model's forward."""
+    """Mean 0 and deviation 1 by feature (by channel for images), in a hook before the model's forward.
+
+    Then in one before its first layer: what `forward` does to the inputs before that may be what is wrong.
+    """
 
     name = "normalise-input"
     treats = ("activation-scale", "saturated-units", "dead-units", "unnormalised-input")
@@ -32,9 +37,14 @@ class NormaliseInput(Snippet):
             where = place(optimizer.site, optimizer=optimizer.class_name)
             title = "normalise the inputs with mean and deviation of the first batch"
             yield Prescription(self.name, finding.slug, title, {}, where)
+            title = "normalise what the first layer is given with mean and deviation of the first batch"
+            yield Prescription(self.name, finding.slug, title, {"first_layer": True}, where)
 
     def lines(self, prescription: Prescription, models: list[str], optimizer: str) -> list[str]:
         """A hook that learns the numbers from the first batch and keeps them."""
+        inside = prescription.numbers.get("first_layer")
+        kept = "1 if isinstance(module, torch.nn.modules.conv._ConvNd) else x.dim() - 1" if inside else "1"
+        places = [line for model in models for line in _first_layer(model)] if inside else []
         return [
             "",
             "def standardise(module, inputs):  # mean 0 and deviation 1, with the numbers of the first batch",
@@ -42,15 +52,25 @@ class NormaliseInput(Snippet):
             "    if not torch.is_tensor(x) or not x.is_floating_point():",
             "        return inputs",
             '    if not hasattr(module, "input_mean"):',
-            "        over = [dim for dim in range(x.dim()) if dim != 1] or [0]",
+            f"        kept = {kept}",
+            "        over = [dim for dim in range(x.dim()) if dim != kept] or [0]",
             "        deviation = x.detach().std(over, keepdim=True)",
             '        module.register_buffer("input_mean", x.detach().mean(over, keepdim=True), persistent=False)',
             "        deviation = torch.where(deviation > 0, deviation, torch.ones_like(deviation))",
             '        module.register_buffer("input_deviation", deviation, persistent=False)',
             "    return ((x - module.input_mean) / module.input_deviation, *inputs[1:])",
             "",
-            *[f"{model}.register_forward_pre_hook(standardise)" for model in models],
+            *(places or [f"{model}.register_forward_pre_hook(standardise)" for model in models]),
         ]
+
+
+def _first_layer(model: str) -> list[str]:
+    return [
+        f"for module in {model}.modules():",
+        f"    if isinstance(module, {MATRICES}):",
+        "        module.register_forward_pre_hook(standardise)",
+        "        break",
+    ]
 
 
 class CleanInput(Snippet):
@@ -126,9 +146,7 @@ class CleanData(Remedy):
 
     def apply(self, prescription: Prescription) -> None:
         """Clean the tensors when the loader is made."""
-        source = Source.read(str(prescription.where.get("file", "")))
-        if source is None:
-            raise RemedyError(f"{prescription.where.get('file')} cannot be read")
+        source = source_of(prescription.where)
         try:
             lines = _cleaning(source, prescription.where["line"])[1]
         except CannotEditError as error:

@@ -14,7 +14,8 @@ from vivavoce.record.run import Run
 from vivavoce.remedy import live
 from vivavoce.remedy.changes import CannotEditError, Changes, open_source
 from vivavoce.remedy.dropout import files_of
-from vivavoce.remedy.remedy import Edit, Prescription, Remedy, RemedyError, Words
+from vivavoce.remedy.remedy import Edit, Prescription, Remedy, Words
+from vivavoce.remedy.rewriting import source_of
 from vivavoce.remedy.source import Source, argument
 from vivavoce.remedy.truncation import outermost
 
@@ -62,9 +63,7 @@ class LinearLayers(Remedy):
         """Hook the layers as they are built."""
         import torch
 
-        source = Source.read(prescription.where["file"])
-        if source is None:
-            raise RemedyError(f"{prescription.where['file']} cannot be read")
+        source = source_of(prescription.where)
         places = live.Places(str(source.path), [source.end_place(call) for call in self.layers(source)])
 
         def build(original: Callable[..., None], made: Any, *args: Any, **kwargs: Any) -> None:

@@ -119,6 +119,15 @@ def on_optimizer(where: Mapping[str, Any], change: Callable[[Any, list[Any], dic
     wrap(Optimizer, "__init__", make)
 
 
+def give_parameters(where: Mapping[str, Any], expression: str) -> None:
+    """Have the optimizer of a place hold what an expression of the user's frame collects."""
+
+    def change(optimizer: Any, params: list[Any], defaults: dict[str, Any], frame: FrameType) -> None:
+        params[:] = list(evaluate(frame, expression))
+
+    on_optimizer(where, change)
+
+
 def after_optimizer(where: Mapping[str, Any], act: Callable[[Any, FrameType], None]) -> None:
     """Call `act(optimizer, frame)` once the optimizer of a place is built, whatever its class adds."""
     from torch.optim import Optimizer

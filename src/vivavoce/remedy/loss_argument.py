@@ -16,6 +16,7 @@ from vivavoce.remedy import live
 from vivavoce.remedy.changes import CannotEditError, Changes, open_source
 from vivavoce.remedy.optimizers import place, rounded
 from vivavoce.remedy.remedy import Edit, Prescription, Remedy, RemedyError, Words
+from vivavoce.remedy.rewriting import source_of
 from vivavoce.remedy.source import Source, argument
 
 MODULES = {
@@ -50,9 +51,7 @@ class LossArgument(Remedy):
         import torch
 
         where = prescription.where
-        source = Source.read(str(where.get("file", "")))
-        if source is None:
-            raise RemedyError(f"{where.get('file')} cannot be read")
+        source = source_of(where)
         try:
             call = _call(source, where)
         except CannotEditError as error:

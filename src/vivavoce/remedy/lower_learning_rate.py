@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from vivavoce.examine.finding import Finding
-from vivavoce.record.run import Run
-from vivavoce.remedy.optimizer_number import Choice, OptimizerNumber, rates_by_hand
-from vivavoce.remedy.optimizers import better_rates, joined, optimizers_of
-from vivavoce.remedy.remedy import Prescription
+from vivavoce.remedy.learning_rates import AnotherLearningRate
 
 
-class LowerLearningRate(OptimizerNumber):
-    """A few rates below the recorded one, from the size of the run's own first step."""
+class LowerLearningRate(AnotherLearningRate):
+    """A few rates below the recorded one."""
 
     name = "lower-learning-rate"
     treats = (
@@ -29,21 +23,5 @@ class LowerLearningRate(OptimizerNumber):
         "oscillating-loss",
     )
     rank = 20
-
-    def prescribe(self, run: Run, finding: Finding) -> Iterator[Prescription]:
-        """For an optimizer, or for updates by hand."""
-        yield from super().prescribe(run, finding)
-        yield from rates_by_hand(self, run, finding, higher=False)
-
-    def values(self, run: Run, finding: Finding) -> Iterator[Choice]:
-        """All optimizers together where there are several, each to its likeliest rate; then the finding's own."""
-        optimizers = optimizers_of(run, finding)
-        rates = [
-            (optimizer, rates) for optimizer in optimizers if (rates := better_rates(run, optimizer, higher=False))
-        ]
-        if len(rates) > 1:
-            title = "lower every learning rate: " + joined(f"{o.class_name} to {r[0]:g}" for o, r in rates)
-            yield [(optimizer, {"lr": values[0]}) for optimizer, values in rates], title
-        for index, (optimizer, values) in enumerate(rates):
-            for rate in values if index == 0 else values[:1]:
-                yield [(optimizer, {"lr": rate})], f"lower the learning rate of {optimizer.class_name} to {rate:g}"
+    higher = False
+    verb = "lower"

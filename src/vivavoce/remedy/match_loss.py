@@ -11,11 +11,9 @@ import libcst as cst
 from vivavoce.examine.finding import Finding
 from vivavoce.record.entities import Loss
 from vivavoce.record.run import Run
-from vivavoce.remedy import live
 from vivavoce.remedy.changes import CannotEditError, Changes, open_source
-from vivavoce.remedy.match_shapes import loss_calls
-from vivavoce.remedy.remedy import Edit, Prescription, Remedy, RemedyError, Words
-from vivavoce.remedy.rewriting import is_compiled, rewrite
+from vivavoce.remedy.loss_calls import loss_calls, replace_losses
+from vivavoce.remedy.remedy import Edit, Prescription, Remedy, Words
 from vivavoce.remedy.source import Source, argument
 
 MODULES = {
@@ -59,22 +57,12 @@ class MatchLoss(Remedy):
         import torch
 
         where = prescription.where
-        source = Source.read(str(where.get("file", "")))
-        if source is None:
-            raise RemedyError(f"{where.get('file')} cannot be read")
-        if is_compiled(source):
-            rewrite(self, prescription)
-            return
-        try:
-            places = live.Places(where["file"], [source.end_place(call) for call in loss_calls(source, where)])
-        except CannotEditError as error:
-            raise RemedyError(str(error)) from None
         other, code = getattr(torch.nn.functional, where["function"]), where["prediction"].format("prediction")
 
         def loss(original: Callable[..., Any], prediction: Any, *args: Any, **kwargs: Any) -> Any:
             return other(eval(code, {"torch": torch, "prediction": prediction}), *args, **_shared(kwargs))
 
-        live.on_function([torch.nn.functional], where["functions"][0], places.hold, loss)
+        replace_losses(self, prescription, loss)
 
     def edit(self, prescription: Prescription, sources: Mapping[Path, str]) -> Edit | Words:
         """Change the function's name, or that of the module where it is made, and the predictions in the calls."""

@@ -11,10 +11,9 @@ import libcst as cst
 from vivavoce.examine.finding import Finding
 from vivavoce.record.entities import Loss
 from vivavoce.record.run import Run
-from vivavoce.remedy import live
 from vivavoce.remedy.changes import CannotEditError, Changes, open_source
-from vivavoce.remedy.remedy import Edit, Prescription, Remedy, RemedyError, Words
-from vivavoce.remedy.rewriting import is_compiled, rewrite
+from vivavoce.remedy.loss_calls import loss_calls, replace_losses
+from vivavoce.remedy.remedy import Edit, Prescription, Remedy, Words
 from vivavoce.remedy.source import Source, argument
 
 PREDICTION, TARGET = ("input", 0), ("target", 1)  # arguments of every loss function
@@ -43,19 +42,6 @@ class MatchShapes(Remedy):
 
     def apply(self, prescription: Prescription) -> None:
         """Reshape the predictions on their way into the loss function."""
-        import torch
-
-        where = prescription.where
-        source = Source.read(str(where.get("file", "")))
-        if source is None:
-            raise RemedyError(f"the source at {where.get('file')} cannot be read")
-        if is_compiled(source):
-            rewrite(self, prescription)
-            return
-        try:
-            places = live.Places(where["file"], [source.end_place(call) for call in loss_calls(source, where)])
-        except CannotEditError as error:
-            raise RemedyError(str(error)) from None
 
         def reshaped(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             given = dict(zip(("input", "target"), args, strict=False)) | kwargs
@@ -65,8 +51,7 @@ class MatchShapes(Remedy):
             rest = {key: value for key, value in given.items() if key not in ("input", "target")}
             return original(prediction, target, *args[2:], **rest)
 
-        for function in where["functions"]:
-            live.on_function([torch.nn.functional], function, places.hold, reshaped)
+        replace_losses(self, prescription, reshaped)
 
     def edit(self, prescription: Prescription, sources: Mapping[Path, str]) -> Edit | Words:
         """`.reshape(target.shape)` behind the predictions."""
@@ -91,31 +76,6 @@ def _size(shape: tuple[int, ...]) -> int:
     for length in shape:
         size *= length
     return size
-
-
-def loss_calls(source: Source, where: Mapping[str, Any]) -> list[cst.Call]:
-    """The calls that compute the losses of the lines: of a function of PyTorch's, or of a loss module.
-
-    Raises:
-        CannotEditError: there is none at the finding's line.
-    """
-    found = []
-    for line in where["lines"]:
-        calls = [call for call in source.calls_at(line) if len(call.args) >= 2 and not call.args[0].star]
-        named = [call for call in calls if _is_loss(source, call, where["functions"])]
-        calls = named or calls
-        if calls:
-            found.append(calls[0])
-        elif line == where["line"]:
-            raise CannotEditError(f"no call of a loss with two arguments is seen at line {line}")
-    return found
-
-
-def _is_loss(source: Source, call: cst.Call, functions: list[str]) -> bool:
-    name = source.code(call.func).lower()
-    return any(source.is_torch(call.func, function) for function in functions) or any(
-        word in name for word in ("loss", "criterion", "mse", "bce", "l1", "huber", "distance", "objective")
-    )
 
 
 def _write(changes: Changes, source: Source, call: cst.Call) -> None:

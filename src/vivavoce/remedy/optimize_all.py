@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import libcst as cst
@@ -17,7 +16,7 @@ from vivavoce.remedy.changes import CannotEditError, Changes, open_source
 from vivavoce.remedy.constants import is_name
 from vivavoce.remedy.optimizers import models_in, optimizer_call, optimizer_of, parameters_argument, place
 from vivavoce.remedy.remedy import Edit, Prescription, Remedy, RemedyError, Words
-from vivavoce.remedy.rewriting import rewrite
+from vivavoce.remedy.rewriting import rewrite, source_of
 from vivavoce.remedy.source import Source
 
 
@@ -41,21 +40,14 @@ class OptimizeAll(Remedy):
 
     def apply(self, prescription: Prescription) -> None:
         """Evaluate the expression of the edit in the user's frame."""
-        source = Source.read(str(prescription.where.get("file", "")))
-        if source is None:
-            raise RemedyError(f"the source at {prescription.where.get('file')} cannot be read")
+        source = source_of(prescription.where)
         try:
             if needs_rewriting(source, prescription.where):
                 rewrite(self, prescription)
-                return
-            expression = given_to(source, prescription.where)
+            else:
+                live.give_parameters(prescription.where, given_to(source, prescription.where))
         except CannotEditError as error:
             raise RemedyError(str(error)) from None
-
-        def change(optimizer: Any, params: list[Any], defaults: dict[str, Any], frame: FrameType) -> None:
-            params[:] = list(live.evaluate(frame, expression))
-
-        live.on_optimizer(prescription.where, change)
 
     def edit(self, prescription: Prescription, sources: Mapping[Path, str]) -> Edit | Words:
         """Write the expression into the call."""

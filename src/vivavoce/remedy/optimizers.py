@@ -25,7 +25,7 @@ PLAIN_TARGETS = (
     6e-3,
 )  # the same for gradient steps, which shrink with the gradient: measured 0.01 … 0.5
 CLEARLY = 0.7  # a rate must differ by this factor to be worth a trial
-LITTLE = 3.0  # factor where the steps have a usual size already
+LITTLE = (3.0, 30.0)  # factors where the steps have a usual size already: it may be measured too late to tell
 DECADES = (0.1, 0.01, 0.001)  # factors where the size of the first step is not known
 MOST_MOMENTUM = 0.999
 DIGITS = 2  # of a prescribed number
@@ -106,9 +106,9 @@ def better_rates(run: Run, optimizer: Optimizer, higher: bool, rate: float | Non
     targets = ADAPTIVE_TARGETS if optimizer.class_name in ADAPTIVE else PLAIN_TARGETS
     rates = [rounded(rate * target / size) for target in targets]
     if higher:
-        rates = [r for r in rates if r > rate / CLEARLY] or [rounded(rate * LITTLE)]
+        rates = [r for r in rates if r > rate / CLEARLY] or [rounded(rate * factor) for factor in LITTLE]
     else:
-        rates = [r for r in rates if r < rate * CLEARLY] or [rounded(rate / LITTLE), rounded(rate / LITTLE**2)]
+        rates = [r for r in rates if r < rate * CLEARLY] or [rounded(rate / factor) for factor in LITTLE]
     return list(dict.fromkeys(rates))
 
 

@@ -15,7 +15,7 @@ from vivavoce.remedy import activations
 from vivavoce.remedy.activations import Use
 from vivavoce.remedy.changes import CannotEditError, Changes, open_source
 from vivavoce.remedy.remedy import Edit, Prescription, Remedy, RemedyError, Words
-from vivavoce.remedy.rewriting import is_compiled, rewrite
+from vivavoce.remedy.rewriting import is_compiled, rewrite, source_of
 from vivavoce.remedy.source import Source
 
 KINDS = {
@@ -45,9 +45,7 @@ class OutputLayer(Remedy):
 
     def apply(self, prescription: Prescription) -> None:
         """Let the activation hand on what it is given."""
-        source = Source.read(str(prescription.where.get("file", "")))
-        if source is None:
-            raise RemedyError(f"the source at {prescription.where.get('file')} cannot be read")
+        source = source_of(prescription.where)
         if is_compiled(source):
             rewrite(self, prescription)
             return

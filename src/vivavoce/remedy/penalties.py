@@ -15,6 +15,7 @@ from vivavoce.remedy import live, steps
 from vivavoce.remedy.changes import CannotEditError, Changes, open_source, written
 from vivavoce.remedy.optimizers import optimizers_of, place
 from vivavoce.remedy.remedy import Edit, Prescription, Remedy, RemedyError, Words
+from vivavoce.remedy.rewriting import source_of
 from vivavoce.remedy.source import Source
 
 STRENGTHS = (1e-4, 1e-3)
@@ -41,9 +42,7 @@ class L1(Remedy):
     def apply(self, prescription: Prescription) -> None:
         """Add it to the tensor that `backward` is given."""
         where, strength = prescription.where, prescription.numbers["strength"]
-        source = Source.read(str(where.get("file", "")))
-        if source is None:
-            raise RemedyError(f"{where.get('file')} cannot be read")
+        source = source_of(prescription.where)
         try:
             backward, optimizer = _place(source, where["line"])
         except CannotEditError as error:

@@ -14,8 +14,8 @@ from vivavoce.record.run import Run
 from vivavoce.remedy import live, steps
 from vivavoce.remedy.changes import CannotEditError, Changes, open_source
 from vivavoce.remedy.optimizers import optimizer_call, optimizers_of, place, variable_of
-from vivavoce.remedy.remedy import Edit, Prescription, Remedy, RemedyError, Words
-from vivavoce.remedy.rewriting import rewrite
+from vivavoce.remedy.remedy import Edit, Prescription, Remedy, Words
+from vivavoce.remedy.rewriting import rewrite, source_of
 from vivavoce.remedy.source import Source
 
 
@@ -39,9 +39,7 @@ class Autocast(Remedy):
         """Set the argument where autocast is entered."""
         import torch
 
-        source = Source.read(prescription.where["file"])
-        if source is None:
-            raise RemedyError(f"{prescription.where['file']} cannot be read")
+        source = source_of(prescription.where)
         keyword, code = self.argument()
         value = {"False": False, "torch.bfloat16": torch.bfloat16}[code]
         places = live.Places(str(source.path), [source.end_place(call) for call in source.calls("autocast")])

@@ -13,6 +13,7 @@ from vivavoce.record.run import Run
 from vivavoce.remedy import live
 from vivavoce.remedy.changes import CannotEditError, Changes, open_source
 from vivavoce.remedy.remedy import Edit, Prescription, Remedy, RemedyError, Words
+from vivavoce.remedy.rewriting import source_of
 from vivavoce.remedy.source import Source
 
 PLAIN = "RNN"
@@ -40,9 +41,7 @@ class OtherRecurrence(Remedy):
         """Let the object be the other recurrence before it is built."""
         import torch
 
-        source = Source.read(prescription.where["file"])
-        if source is None:
-            raise RemedyError(f"{prescription.where['file']} cannot be read")
+        source = source_of(prescription.where)
         try:
             calls = self._calls(source)
         except CannotEditError as error:

@@ -66,6 +66,13 @@ class Remedy(ABC):
     def prescribe(self, run: Run, finding: Finding) -> Iterator[Prescription]:
         """Yield what this run calls for; nothing where the remedy does not apply. Imports no torch."""
 
+    def further(self, prescription: Prescription, factor: float) -> Prescription | None:
+        """The same with its number times a factor: a search goes on where the best value tried is the outermost one.
+
+        None where the remedy has no such number.
+        """
+        return None
+
     @abstractmethod
     def apply(self, prescription: Prescription) -> None:
         """Put the remedy in place in this process, before the script runs and after PyTorch was imported.

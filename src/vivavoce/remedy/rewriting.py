@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import linecache
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,24 @@ def rewrite(remedy: Remedy, prescription: Prescription) -> None:
     Raises:
         RemedyError: the remedy cannot write itself into this source; the message says why.
     """
-    source = Source.read(str(prescription.where.get("file", "")))
-    if source is None:
-        raise RemedyError(f"the source at {prescription.where.get('file')} cannot be read")
+    source = source_of(prescription.where)
     result = remedy.edit(prescription, {source.path: source.text})
     if not isinstance(result, Edit):
         raise RemedyError(f"{result.text}: {result.because}")
     for path, text in result.files.items():
         _stand_in(str(path), source.text, text)
+
+
+def source_of(where: Mapping[str, Any]) -> Source:
+    """The file of a place.
+
+    Raises:
+        RemedyError: it cannot be read.
+    """
+    source = Source.read(str(where.get("file", "")))
+    if source is None:
+        raise RemedyError(f"the source at {where.get('file')} cannot be read")
+    return source
 
 
 def is_compiled(source: Source) -> bool:

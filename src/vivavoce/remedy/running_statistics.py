@@ -13,7 +13,8 @@ from vivavoce.record.run import Run
 from vivavoce.remedy import live
 from vivavoce.remedy.changes import CannotEditError, Changes, open_source
 from vivavoce.remedy.dropout import files_of
-from vivavoce.remedy.remedy import Edit, Prescription, Remedy, RemedyError, Words
+from vivavoce.remedy.remedy import Edit, Prescription, Remedy, Words
+from vivavoce.remedy.rewriting import source_of
 from vivavoce.remedy.source import Source, argument
 
 KINDS = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d")
@@ -42,9 +43,7 @@ class StatisticsMomentum(Remedy):
         """Change the attribute of the layer once it is built."""
         import torch
 
-        source = Source.read(prescription.where["file"])
-        if source is None:
-            raise RemedyError(f"{prescription.where['file']} cannot be read")
+        source = source_of(prescription.where)
         places = live.Places(str(source.path), [source.end_place(call) for call in _slow(source)])
 
         def build(original: Callable[..., None], made: Any, *args: Any, **kwargs: Any) -> None:
@@ -91,9 +90,7 @@ class LayerNorm(Remedy):
         """Let the object be the other layer before it is built."""
         import torch
 
-        source = Source.read(prescription.where["file"])
-        if source is None:
-            raise RemedyError(f"{prescription.where['file']} cannot be read")
+        source = source_of(prescription.where)
         places = live.Places(str(source.path), [source.end_place(call) for call in source.calls(*KINDS)])
 
         def build(original: Callable[..., None], made: Any, num_features: int, *args: Any, **kwargs: Any) -> None:

@@ -18,6 +18,7 @@ from vivavoce.remedy import live
 from vivavoce.remedy.changes import CannotEditError, Changes, open_source
 from vivavoce.remedy.optimizers import models_of, optimizer_call, variable_of
 from vivavoce.remedy.remedy import Edit, Prescription, Remedy, RemedyError, Words
+from vivavoce.remedy.rewriting import source_of
 from vivavoce.remedy.source import Source
 
 
@@ -40,9 +41,7 @@ class Snippet(Remedy):
     def apply(self, prescription: Prescription) -> None:
         """Execute the lines when the optimizer is made."""
         where = prescription.where
-        source = Source.read(str(where.get("file", "")))
-        if source is None:
-            raise RemedyError(f"the source at {where.get('file')} cannot be read")
+        source = source_of(where)
         try:
             _, models, optimizer = self._find(source, where)
         except CannotEditError as error:

@@ -13,7 +13,8 @@ from vivavoce.record.run import Run
 from vivavoce.remedy import live
 from vivavoce.remedy.changes import CannotEditError, Changes, open_source
 from vivavoce.remedy.dropout import files_of
-from vivavoce.remedy.remedy import Edit, Prescription, Remedy, RemedyError, Words
+from vivavoce.remedy.remedy import Edit, Prescription, Remedy, Words
+from vivavoce.remedy.rewriting import source_of
 from vivavoce.remedy.source import Source
 
 RECURRENCES = ("RNN", "LSTM", "GRU")
@@ -65,9 +66,7 @@ class TruncateBackpropagation(Remedy):
         """Give the recurrence another `forward` when it is built."""
         import torch
 
-        source = Source.read(prescription.where["file"])
-        if source is None:
-            raise RemedyError(f"{prescription.where['file']} cannot be read")
+        source = source_of(prescription.where)
         places = live.Places(str(source.path), [source.end_place(call) for call in source.calls(*RECURRENCES)])
         names: dict[str, Any] = {"torch": torch}
         exec(compile(CODE, "<remedy>", "exec"), names)

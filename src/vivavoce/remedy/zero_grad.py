@@ -16,7 +16,7 @@ from vivavoce.remedy import by_hand, live, steps
 from vivavoce.remedy.changes import CannotEditError, Changes, open_source
 from vivavoce.remedy.optimizers import optimizer_of, place
 from vivavoce.remedy.remedy import Edit, Prescription, Remedy, RemedyError, Words
-from vivavoce.remedy.rewriting import rewrite
+from vivavoce.remedy.rewriting import rewrite, source_of
 from vivavoce.remedy.source import Source
 
 
@@ -53,9 +53,7 @@ class ZeroGrad(Remedy):
             self._apply(where)
 
     def _apply(self, where: Mapping[str, Any]) -> None:
-        source = Source.read(where["file"])
-        if source is None:
-            raise RemedyError(f"{where['file']} cannot be read")
+        source = source_of(where)
         try:
             step = steps.step_call(source, where["line"])
         except CannotEditError as error:

@@ -10,8 +10,15 @@ from vivavoce.remedy.remedy import Prescription, Words
 from vivavoce.repair.outcome import Outcome
 from vivavoce.repair.specification import ORIGINAL
 
-Kind = Literal["original", "remedy", "patched", "random"]
-# remedy: applied at run time; patched: the edited source, run plainly; random: drawn by --prove
+Kind = Literal["original", "remedy", "patched", "random", "sweep"]
+# remedy: applied at run time; patched: the edited source, run plainly; random: drawn by --prove; sweep: the range test of the
+# learning rate, whose losses say which rate to try and nothing else
+
+# Values beyond the first that are tried before other remedies, by finding and remedy.
+MORE_VALUES = {
+    ("learning-rate-too-high", "lower-learning-rate"): 2,
+    ("learning-rate-too-low", "raise-learning-rate"): 2,
+}
 
 
 @dataclass
@@ -30,7 +37,9 @@ class Arm:
     reproduces: str | None = None
 
     def levels(self, yardstick: str) -> dict[int, float]:
-        """The level of each seed that was run."""
+        """The level of each seed that was run; a sweep has none."""
+        if self.kind == "sweep":
+            return {}
         return {
             seed: outcome.level(yardstick) for seed, outcome in sorted(self.outcomes.items()) if outcome.ended != "lost"
         }
@@ -47,11 +56,14 @@ def original() -> Arm:
 
 
 def widely(prescriptions: Sequence[Prescription]) -> list[Prescription]:
-    """The first values of all remedies, then the second ones: so that few trials cover many remedies."""
+    """The first values of all remedies, then the second ones: so that few trials cover many remedies.
+
+    A finding that names the very number to change has more of its values tried in the first round.
+    """
     seen: dict[tuple[str, str], int] = {}
     places = []
     for place, prescription in enumerate(prescriptions):
         key = (prescription.finding, prescription.remedy)
         seen[key] = seen.get(key, -1) + 1
-        places.append((seen[key], place))
+        places.append((max(0, seen[key] - MORE_VALUES.get(key, 0)), place))
     return [prescriptions[place] for _, place in sorted(places)]

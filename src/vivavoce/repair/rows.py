@@ -14,7 +14,13 @@ from vivavoce.report import words
 
 HEADS = ("arm", "level", "better by", "interval", "by luck", "seeds", "found afterwards")
 MOST_SLUGS = 3  # findings named in a cell
-KINDS = {"original": "control", "remedy": "at run time", "patched": "edited, run plainly", "random": "random search"}
+KINDS = {
+    "original": "control",
+    "remedy": "at run time",
+    "patched": "edited, run plainly",
+    "random": "random search",
+    "sweep": "range test",
+}
 
 
 @dataclass(frozen=True)

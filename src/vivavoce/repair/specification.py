@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from vivavoce.remedy.remedy import Prescription
+from vivavoce.repair.sweep import Sweep
 
 CATALOGUE = "vivavoce.remedy.catalogue"  # module with `by_name(name)` and `plan(run, findings)`
 ORIGINAL = "original"  # name of the arm without any remedy
@@ -49,7 +50,8 @@ class Specification:
     """One trial: the program with some remedies, one seed, within a budget.
 
     `seed` is the trial's offset from the program's own seeds, 0 for the original ones. `overrides` are new texts of source files by
-    absolute path. `report_every` asks for a reading of the yardstick every so many steps; `metric` names a printed number.
+    absolute path. `report_every` asks for a reading of the yardstick every so many steps; `metric` names a printed number;
+    in a range test the learning rates are swept.
     """
 
     arm: str
@@ -63,6 +65,7 @@ class Specification:
     report_every: int | None = None
     catalogue: str = CATALOGUE
     altered: bool = False  # a remedy changes what the loss is
+    sweep: Sweep | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-able dictionary."""
@@ -77,6 +80,7 @@ class Specification:
         rebuilt = {
             "program": Program(**program),
             "budget": Budget(**data["budget"]),
+            "sweep": Sweep(**data["sweep"]) if data["sweep"] else None,
             "remedies": tuple(Prescription(**item) for item in data["remedies"]),
         }
         return cls(**{**data, **rebuilt})

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from vivavoce import launch, targets
 from vivavoce.imports import on_import
-from vivavoce.repair import seeds
+from vivavoce.repair import seeds, sweep
 from vivavoce.repair.fence import Fence
 from vivavoce.repair.specification import Specification, moved
 from vivavoce.settings import Settings
@@ -84,6 +84,8 @@ class Trial:
         seeds.seed_torch(torch, self.specification.seed)
         self.fence.guard_torch(torch)
         self._apply()
+        if self.specification.sweep is not None:
+            sweep.install(self.specification.sweep)
         from torch.optim.optimizer import register_optimizer_step_post_hook
 
         from vivavoce.attach.session import Session
