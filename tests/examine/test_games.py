@@ -151,6 +151,33 @@ def test_rows_without_numbers_do_not_count():
     assert game_of(run) is None
 
 
+def rare(last=128, **levels):
+    """A run of 200 steps whose samples come at doubling distances."""
+    run = game(**levels)
+    track = run.tracks("adversary")[0]
+    when = np.array([step for step in (1, 2, 4, 8, 16, 32, 64, 128) if step <= last])
+    values = np.stack([np.interp(when, track.steps, track.column(name).mean) for name in track.columns], 1)
+    entities = [*run.models.values(), *run.parameters.values(), *run.optimizers.values(), *run.losses.values()]
+    signals = {("adversary", ("model", 1)): (list(track.columns), when, values)}
+    for name in ("gradient_norm", "step", "train/loss"):
+        for other in run.tracks(name):
+            signals[(name, other.owner)] = (list(other.columns), other.steps, other.mean)
+    return make_run(entities=entities, signals=signals)
+
+
+def test_a_short_run_is_judged_by_what_all_its_later_samples_show():
+    lost = {"separation": 1.0, "distance": 0.4}
+    finding = found(DiscriminatorDominates, rare(**lost))
+    assert "After an eighth of the run" in finding.why
+    assert finding.where.first_step == STEPS // 8
+    assert isinstance(found(ModeCollapse, rare(made_spread=0.1, given_low=0.1)), Finding)
+    assert game_of(rare(last=64, **lost)) is None, "nothing seen of the second half"
+    for better in ({"separation": (1.0, 0.9)}, {"distance": (0.4, 0.05)}):
+        assert not isinstance(found(DiscriminatorDominates, rare(**lost | better)), Finding)
+    assert not isinstance(found(ModeCollapse, rare(made_spread=(0.05, 0.6), given_low=(0.05, 0.6))), Finding)
+    assert not list(GeneratorDominates().examine(rare(separation=0.51, distance=0.2)))
+
+
 # ---- real games under the taps ------------------------------------------------------------------------------------------
 
 

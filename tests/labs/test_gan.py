@@ -200,7 +200,7 @@ def test_a_folder_is_learned_written_and_gone_on_with(tmp_path: Path) -> None:
     options = {"size": 16, "steps": 20, "checkpoint": str(state), "pictures": str(out)}
     result = run(str(source), **options)
     assert "24 pictures, 16 × 16, colour; 1 could not be read." in result.notes
-    assert "random convolutions" in " ".join(result.notes)
+    assert "how many quarters a picture was turned" in " ".join(result.notes)
     assert sorted(file.name for file in out.iterdir()) == [
         f"relativistic-{kind}.png" for kind in ("growth", "sheet", "ways")
     ]
@@ -242,6 +242,7 @@ def test_digits_are_judged_by_a_classifier() -> None:
         (None, {"checkpoint": "notes.txt", "steps": 20}, "cannot be read"),
         (None, {"checkpoint": "other.pt", "steps": 20}, "no state of this lab"),
         ("nothing", {}, "no such folder"),
+        ("notes.txt", {}, "notes.txt: a file; a folder of pictures is expected"),
         ("few", {}, "at least 16 pictures"),
         ("few", {"size": 28}, "16, 32, 64"),
         ("unreadable", {}, "only 0 of 16"),

@@ -88,7 +88,7 @@ class GeneratorDominates(Detector):
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """A critic that cannot tell good samples apart has lost honourably: the spread must differ, too."""
         game = game_of(run)
-        if game is None or not np.isfinite(game.separation):
+        if game is None or not game.steady or not np.isfinite(game.separation):
             return
         if game.separation > DOMINATED and game.left > STRAYING:
             yield _strays(run, game)
@@ -111,7 +111,7 @@ def _collapse(run: Run, game: Game) -> Finding:
         question=ModeCollapse.question,
         title="The generator produces too few kinds of samples",
         why=(
-            f"In the second half of the run the samples of a batch lie {game.diversity:.2f} × as far apart as the data that "
+            f"{game.since} the samples of a batch lie {game.diversity:.2f} × as far apart as the data that "
             f"{game.critic.name} is shown: {maker} makes nearly the same thing again and again."
         ),
         where=_place(run, game),
@@ -135,7 +135,7 @@ def _lost_modes(run: Run, game: Game) -> Finding:
         question=ModeCollapse.question,
         title="The generator leaves out kinds of data",
         why=(
-            f"In the second half of the run {game.precision:.0%} of what {maker} makes lies among the data, but only "
+            f"{game.since} {game.precision:.0%} of what {maker} makes lies among the data, but only "
             f"{game.coverage:.0%} of the data have something made near them: some kinds are not made at all."
         ),
         where=_place(run, game),
@@ -155,7 +155,7 @@ def _dominates(run: Run, game: Game) -> Finding:
         question=DiscriminatorDominates.question,
         title="The discriminator wins, the generator learns nothing",
         why=(
-            f"In the second half of the run {game.critic.name} tells made from real with an area under the curve of {game.separation:.3f}: the "
+            f"{game.since} {game.critic.name} tells made from real with an area under the curve of {game.separation:.3f}: the "
             f"generator is told that all it makes is wrong, and not what would be better."
         ),
         where=_place(run, game),
@@ -215,7 +215,9 @@ def _strays(run: Run, game: Game) -> Finding:
 
 
 def _place(run: Run, game: Game) -> Where:
-    return where(game.critic.site, layer=game.critic.name, first_step=run.steps // 2, last_step=run.steps)
+    return where(
+        game.critic.site, layer=game.critic.name, first_step=run.steps // (2 if game.steady else 8), last_step=run.steps
+    )
 
 
 def _distance(game: Game) -> tuple[Evidence, ...]:

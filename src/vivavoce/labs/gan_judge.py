@@ -20,14 +20,15 @@ TRAINING = (600, 150)  # steps of the classifier: full, quick
 BATCH = 64
 PASS = 256  # examples that go through the network at once
 FEATURES = 64
+QUARTERS = 4  # of a turn
 CLASS_SHARE = 0.02  # of the samples that a class needs to count as made: a fifth of its fair share of ten
 
 
 class Features:
     """Features of examples (n, channels, …): the last hidden layer of a small classifier trained on the labelled data.
 
-    Without labels, those of random convolutions, which tell textures apart and no more (Saxe et al. 2011). `words` says
-    which; `accuracy` is that of the classifier on the fifth of the data that it was not shown.
+    Without labels it learns by how many quarters a picture was turned (Gidaris et al. 2018). `words` says which; `accuracy`
+    is that on the fifth of the data that it was not shown.
     """
 
     def __init__(self, examples: Tensor, labels: NDArray[np.int64] | None, seed: int, quick: bool = False) -> None:
@@ -41,24 +42,29 @@ class Features:
                 nn.Conv2d(channels, 16, 3, 1, 1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 32, 3, 1, 1), nn.ReLU(),
                 nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(512, FEATURES), nn.ReLU(),
             )  # fmt: skip
-            self._head = nn.Linear(FEATURES, max(1, self.classes))
-        self.words = "features of random convolutions"
-        if labels is not None:
+            self._head = nn.Linear(FEATURES, self.classes or QUARTERS)
+        flat = _flat(examples)
+        if labels is None:
+            self.words = "features of a small network that learned by how many quarters a picture was turned"
+            self._train(flat, None, random, TRAINING[quick])
+        else:
             self.words = "features of a small classifier trained on the data"
-            self._train(_flat(examples), torch.from_numpy(labels), random, TRAINING[quick])
+            self._train(flat, torch.from_numpy(labels), random, TRAINING[quick])
 
-    def _train(self, examples: Tensor, labels: Tensor, random: torch.Generator, steps: int) -> None:
+    def _train(self, examples: Tensor, labels: Tensor | None, random: torch.Generator, steps: int) -> None:
         order = torch.randperm(len(examples), generator=random)
         kept, held = order[len(order) // 5 :], order[: len(order) // 5]
         parameters = [*self._body.parameters(), *self._head.parameters()]
         optimizer = torch.optim.Adam(parameters, 2e-3)
         for _ in range(steps):
             pick = kept[torch.randint(0, len(kept), (BATCH,), generator=random)]
+            shown, wanted = (examples[pick], labels[pick]) if labels is not None else _turned(examples[pick], random)
             optimizer.zero_grad()
-            torch.autograd.backward(F.cross_entropy(self._head(self._body(examples[pick])), labels[pick]))
+            torch.autograd.backward(F.cross_entropy(self._head(self._body(shown)), wanted))
             optimizer.step()
-        _, found = self(examples[held])
-        self.accuracy = float((torch.from_numpy(found) == labels[held]).float().mean())
+        shown, wanted = (examples[held], labels[held]) if labels is not None else _turned(examples[held], random)
+        _, found = self(shown)
+        self.accuracy = float((torch.from_numpy(found) == wanted).float().mean())
 
     def __call__(self, examples: Tensor) -> tuple[Floats, NDArray[np.int64]]:
         """Features (n, FEATURES) and the classes that they are taken for (n,)."""
@@ -67,6 +73,13 @@ class Features:
             features = torch.cat(parts)
             classes = self._head(features).argmax(1)
         return features.double().numpy(), classes.numpy()
+
+
+def _turned(pictures: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Each picture (n, channels, side, side) turned by a random number of quarters, and these numbers (n,)."""
+    quarters = torch.randint(0, QUARTERS, (len(pictures),), generator=random)
+    turned = [torch.rot90(picture, int(times), (1, 2)) for picture, times in zip(pictures, quarters, strict=True)]
+    return torch.stack(turned), quarters
 
 
 def _flat(examples: Tensor) -> Tensor:

@@ -94,7 +94,7 @@ def pictures_world(
     name: str, pictures: Bytes, steps: int, gamma: tuple[float, float], labels: NDArray[np.int64] | None = None
 ) -> World:
     """Pictures (n, size, size, channels) as a world."""
-    examples = as_tensor(pictures)
+    examples = as_tensor(pictures).contiguous(memory_format=torch.channels_last)
     channels, size = examples.shape[1:3]
 
     def players(random: torch.Generator) -> tuple[Generator, Critic]:
@@ -135,7 +135,8 @@ def folder(source: str, size: int, context: Context) -> World:
         raise LabError(f"--size must be one of {', '.join(map(str, SIZES))} for a folder, not {size}")
     path = Path(source)
     if not path.is_dir():
-        raise LabError(f"{source}: no such folder; a folder of pictures is expected")
+        problem = "a file" if path.exists() else "no such folder"
+        raise LabError(f"{source}: {problem}; a folder of pictures is expected")
     files = sorted(file for file in path.rglob("*") if file.suffix.lower() in ENDINGS)
     if len(files) < FEWEST_PICTURES:
         raise LabError(f"{source}: at least {FEWEST_PICTURES} pictures are needed, found {len(files)}")
