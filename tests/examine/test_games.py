@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -15,18 +16,19 @@ import vivavoce
 from vivavoce.examine.adversaries import DiscriminatorDominates, GeneratorDominates, ModeCollapse
 from vivavoce.examine.finding import Finding
 from vivavoce.examine.game import game_of
+from vivavoce.examine.guessing import Guessing
 from vivavoce.record.entities import Loss, Model, Optimizer, Parameter, Site
 from vivavoce.testing.runs import make_run
 
 STEPS = 200
 OLD = ("made_spread", "given_low", "given_high", "separation")
-NEW = (*OLD, "real_spread", "distance", "coverage", "precision", "confirmed")
+NEW = (*OLD, "real_spread", "distance", "coverage", "precision", "confirmed", "maker")
 
 
 def game(columns=NEW, losses=2, optimizers=2, **levels):
     """A run with an adversary signal; a level is a number, or first and last ones of a straight line."""
     usual = {"made_spread": 1.0, "given_low": 0.98, "given_high": 1.0, "separation": 0.7, "real_spread": 1.0,
-             "distance": 0.01, "coverage": 0.8, "precision": 0.8, "confirmed": 1.0}  # fmt: skip
+             "distance": 0.01, "coverage": 0.8, "precision": 0.8, "confirmed": 1.0, "maker": 0.0}  # fmt: skip
     when = np.arange(1, STEPS + 1)
     values = [np.linspace(*np.broadcast_to((usual | levels)[name], 2), 20) for name in columns]
     parameters = [
@@ -125,6 +127,8 @@ def test_a_generator_that_runs_away_is_not_dominated():
 
 
 def test_coverage_that_still_grows_has_lost_nothing():
+    slow = game(coverage=(0.04, 0.06), precision=0.9, distance=(0.05, 0.03))  # one point a class: it will not get there
+    assert isinstance(found(ModeCollapse, slow), Finding)
     assert not isinstance(found(ModeCollapse, game(coverage=(0.05, 0.35), precision=0.9)), Finding)
     nearer = game(coverage=0.2, precision=0.66, distance=(0.6, 0.1), made_spread=0.45, given_low=0.45)  # a young DCGAN
     assert not isinstance(found(ModeCollapse, nearer), Finding)
@@ -137,12 +141,29 @@ def test_coverage_that_still_grows_has_lost_nothing():
         ({"losses": 1}, True),  # both losses in one backward call, or one helper that calls it for both
         ({"losses": 1, "confirmed": 0.0}, False),
         ({"confirmed": 0.0}, True),
-        ({"optimizers": 3, "losses": 3}, False),
-        ({"optimizers": 1, "losses": 1}, False),
+        ({"optimizers": 3, "losses": 3}, True),
+        ({"optimizers": 3, "losses": 3, "maker": -1.0}, False),  # whose is the third?
+        ({"optimizers": 1, "losses": 1}, False),  # a reversed gradient: nobody's pace to change
     ],
 )
 def test_what_counts_as_a_game(change, plays):
     assert (game_of(game(**change)) is not None) == plays
+
+
+@pytest.mark.parametrize(("confirmed", "silent"), [(1.0, True), (0.0, False)])
+def test_a_discriminator_at_chance_does_not_guess(confirmed, silent):
+    """One optimizer and a reversed gradient; the loss stays at ln 2."""
+    plain = game(optimizers=1, losses=1, confirmed=confirmed)
+    site = replace(plain.losses[0], source="function", function="binary_cross_entropy_with_logits", reduction="mean")
+    entities = [*plain.models.values(), *plain.parameters.values(), *plain.optimizers.values(), site]
+    tracks = [track for name in ("adversary", "gradient_norm", "step") for track in plain.tracks(name)]
+    when = np.arange(1, STEPS + 1)
+    signals = {(track.name, track.owner): (list(track.columns), track.steps, track.mean) for track in tracks}
+    for name in ("train/loss", "train/function_loss"):
+        signals[(name, ("loss", 0))] = (["loss"], when, math.log(2) + 0.002 * np.sin(when))
+    signals[("target", ("loss", 0))] = (["mean", "std", "low", "high"], when, np.tile([0.5, 0.5, 0, 1], (STEPS, 1)))
+    run = make_run(entities=entities, signals=signals)
+    assert (not list(Guessing().examine(run))) == silent
 
 
 def test_rows_without_numbers_do_not_count():

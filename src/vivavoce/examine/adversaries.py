@@ -121,9 +121,11 @@ def _collapse(run: Run, game: Game) -> Finding:
 
 
 def _leaves_out(game: Game) -> bool:
-    """What is made lies among the data, leaves part of them out, and neither comes nearer nor reaches more of them."""
-    settled = game.gain < GROWING and not game.left < CATCHING_UP
-    return settled and game.precision > AMONG and game.coverage < LOST * game.precision
+    """What is made lies among the data, leaves part of them out, and neither comes nearer nor will soon reach more of them."""
+    enough = LOST * game.precision
+    hope = game.gain >= GROWING and game.coverage * game.gain**PATIENCE >= enough
+    nearer = game.distance > APART and game.left < CATCHING_UP
+    return game.precision > AMONG and game.coverage < enough and not hope and not nearer
 
 
 def _lost_modes(run: Run, game: Game) -> Finding:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from vivavoce.examine.progress import Progress
-from vivavoce.examine.reading import critics, held, stepped_optimizers
+from vivavoce.examine.reading import critics, held, maker_of, stepped_optimizers
 from vivavoce.measure.robust import Floats, median
 from vivavoce.record.entities import Model, Optimizer
 from vivavoce.record.run import Run
 from vivavoce.record.tracks import Track
 
-RIVALS = 2  # optimizers that take turns: of more, one may have another aim (adversarial autoencoders)
+RIVALS = 2  # optimizers that take turns; with more, it must be known whose is whose
 FEWEST_SAMPLES = 6  # sampled steps
 FEWEST_LATE = 3  # of them in the second half of the run: what a generator makes at its beginning is all alike
 SETTLED = 0.125  # of the run: of a short one, whose samples come at doubling distances, those from here on must agree
@@ -66,7 +66,7 @@ def game_of(run: Run) -> Game | None:
         or _seen(track) < FEWEST_SAMPLES
         or progress is None
         or progress.players < 2
-        or len(stepped_optimizers(run)) > RIVALS
+        or not _separate(run, track.owner[1] if track.owner else 0)
     ):
         return None
     if _seen_from(track, run.steps / 2) >= FEWEST_LATE:
@@ -104,6 +104,19 @@ def _game(run: Run, track: Track, first_step: float, *, steady: bool) -> Game:
     )
 
 
+def _separate(run: Run, critic: int) -> bool:
+    """Two optimizers step; or more, of which one each moves critic and maker, and no other model of the pair."""
+    optimizers = stepped_optimizers(run)
+    if len(optimizers) <= RIVALS:
+        return len(optimizers) == RIVALS
+    maker = maker_of(run, critic)
+    if maker is None:
+        return False
+    moved = [{run.parameters[id].model for id in held(o) if id in run.parameters} for o in optimizers]
+    ours, theirs = ([models for models in moved if model in models] for model in (maker, critic))
+    return len(ours) == len(theirs) == 1 and critic not in ours[0]
+
+
 def _seen(track: Track) -> int:
     return len(track.column("made_spread").finite)
 
@@ -122,7 +135,10 @@ def _real_spread(columns: dict[str | int, Floats], made: Floats) -> Floats:
 
 
 def _generator(run: Run, critic: Model) -> Model | None:
-    """The largest other model that an optimizer moves which does not hold the critic alone."""
+    """Who made what the critic was shown; where that is not known the largest other model that is moved."""
+    maker = maker_of(run, critic.id)
+    if maker is not None:
+        return run.models[maker]
     others: dict[int, int] = {}
     for optimizer in stepped_optimizers(run):
         for parameter in (run.parameters[id] for id in held(optimizer) if id in run.parameters):

@@ -139,7 +139,8 @@ class Judge:
     def judge(self, made: Tensor) -> Judgement:
         """Samples (n, channels, …), as many as `n`, against the real ones."""
         features, found = self.features(made)
-        classes = np.bincount(found, minlength=max(1, self.features.classes))
+        labelled = self.features.classes
+        classes = np.bincount(found, minlength=labelled) if labelled else np.array([len(found)])
         divergence = float("nan") if self._expected is None else divergence_from(classes, self._expected)
         return Judgement(
             frechet_distance(self._real, features),

@@ -148,12 +148,12 @@ def for_films(latent: int, frames: int, size: int, random: torch.Generator) -> t
     """Networks for films (1, frames, size, size) with values in −1 … 1: their convolutions go over time, too."""
     generator, critic = _convolutions(latent, (1, frames, size, size), nn.Conv3d)
     _initialise(generator, critic, random)
-    return generator, critic
+    return _channels_last(generator, films=True), _channels_last(critic, films=True)
 
 
-def _channels_last(player: Player) -> Player:
+def _channels_last(player: Player, films: bool = False) -> Player:
     """A picture's colours next to each other in memory: a third less time on a processor (measured at 32 pixels a side)."""
-    player.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    player.to(memory_format=torch.channels_last_3d if films else torch.channels_last)  # type: ignore[call-overload]
     return player
 
 
