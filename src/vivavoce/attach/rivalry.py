@@ -87,7 +87,9 @@ class Rivals:
         maker = _maker(rows[0], others)
         made = rows.new_ones(()) if graph else None if maker is None else (maker != NOBODY).float()
         nobody = rows.new_full((), NOBODY)
-        kept.append(Batch(graph, rows, None if scores is None else scores[:ROWS], made, nobody if maker is None else maker))
+        kept.append(
+            Batch(graph, rows, None if scores is None else scores[:ROWS], made, nobody if maker is None else maker)
+        )
 
     def rows(self) -> dict[int, Tensor]:
         """For each model that was shown what another one made, and something else: a row of `COLUMNS`. Forgets the step."""

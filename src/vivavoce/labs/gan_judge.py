@@ -35,21 +35,19 @@ class Features:
         random = torch.Generator().manual_seed(seed)
         self.accuracy = float("nan")
         self.classes = 0 if labels is None else int(labels.max()) + 1
-        channels = _flat(examples[:1]).shape[1]
+        channels, films = examples.shape[1], examples.ndim == 5
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self._body = nn.Sequential(
                 nn.Conv2d(channels, 16, 3, 1, 1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 32, 3, 1, 1), nn.ReLU(),
                 nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(512, FEATURES), nn.ReLU(),
             )  # fmt: skip
-            self._head = nn.Linear(FEATURES, self.classes or QUARTERS)
-        flat = _flat(examples)
+            self._head = nn.Linear(2 * FEATURES if films else FEATURES, self.classes or QUARTERS)
         if labels is None:
             self.words = "features of a small network that learned by how many quarters a picture was turned"
-            self._train(flat, None, random, TRAINING[quick])
         else:
             self.words = "features of a small classifier trained on the data"
-            self._train(flat, torch.from_numpy(labels), random, TRAINING[quick])
+        self._train(examples, None if labels is None else torch.from_numpy(labels), random, TRAINING[quick])
 
     def _train(self, examples: Tensor, labels: Tensor | None, random: torch.Generator, steps: int) -> None:
         order = torch.randperm(len(examples), generator=random)
@@ -60,19 +58,26 @@ class Features:
             pick = kept[torch.randint(0, len(kept), (BATCH,), generator=random)]
             shown, wanted = (examples[pick], labels[pick]) if labels is not None else _turned(examples[pick], random)
             optimizer.zero_grad()
-            torch.autograd.backward(F.cross_entropy(self._head(self._body(shown)), wanted))
+            torch.autograd.backward(F.cross_entropy(self._head(self._seen(shown)), wanted))
             optimizer.step()
         shown, wanted = (examples[held], labels[held]) if labels is not None else _turned(examples[held], random)
         _, found = self(shown)
         self.accuracy = float((torch.from_numpy(found) == wanted).float().mean())
 
     def __call__(self, examples: Tensor) -> tuple[Floats, NDArray[np.int64]]:
-        """Features (n, FEATURES) and the classes that they are taken for (n,)."""
+        """Features (n, FEATURES), of films (n, 2 · FEATURES), and the classes that they are taken for (n,)."""
         with torch.no_grad():
-            parts = [self._body(part) for part in torch.split(_flat(examples), PASS)]
+            parts = [self._seen(part) for part in torch.split(examples, PASS)]
             features = torch.cat(parts)
             classes = self._head(features).argmax(1)
         return features.double().numpy(), classes.numpy()
+
+    def _seen(self, examples: Tensor) -> Tensor:
+        """Of a film the mean of its frames' features, and how much they change from one frame to the next."""
+        if examples.ndim == 4:
+            return self._body(examples)  # type: ignore[no-any-return]
+        frames = self._body(examples.transpose(1, 2).flatten(0, 1)).unflatten(0, (len(examples), -1))
+        return torch.cat([frames.mean(1), frames.diff(dim=1).abs().mean(1)], dim=1)
 
 
 def _turned(pictures: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -80,11 +85,6 @@ def _turned(pictures: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
     quarters = torch.randint(0, QUARTERS, (len(pictures),), generator=random)
     turned = [torch.rot90(picture, int(times), (1, 2)) for picture, times in zip(pictures, quarters, strict=True)]
     return torch.stack(turned), quarters
-
-
-def _flat(examples: Tensor) -> Tensor:
-    """A film's frames as channels."""
-    return examples.flatten(1, 2) if examples.ndim == 5 else examples
 
 
 @dataclass(frozen=True)
