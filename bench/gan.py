@@ -18,9 +18,9 @@ HERE = Path(__file__).resolve().parent
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(HERE.parent))
 
-from bench import _gan_cats  # noqa: E402
 from bench._gan_page import page  # noqa: E402
 
+from bench import _gan_cats  # noqa: E402
 from vivavoce.labs.gan import Gan  # noqa: E402
 from vivavoce.labs.lab import Context, Progress  # noqa: E402
 
