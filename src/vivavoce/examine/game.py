@@ -59,15 +59,9 @@ def game_of(run: Run) -> Game | None:
     """The game between two networks with optimizers of their own; None where there is none, or too little was seen."""
     progress = Progress.of(run)
     known = critics(run)
-    tracks = [t for t in run.tracks("adversary") if t.owner and t.owner[1] in known]
-    track = max(tracks, key=_seen, default=None)
-    if (
-        track is None
-        or _seen(track) < FEWEST_SAMPLES
-        or progress is None
-        or progress.players < 2
-        or not _separate(run, track.owner[1] if track.owner else 0)
-    ):
+    tracks = [t for t in run.tracks("adversary") if t.owner and t.owner[1] in known and _separate(run, t.owner[1])]
+    track = max(tracks, key=lambda track: (_scored(track), _seen(track)), default=None)
+    if track is None or _seen(track) < FEWEST_SAMPLES or progress is None or progress.players < 2:
         return None
     if _seen_from(track, run.steps / 2) >= FEWEST_LATE:
         return _game(run, track, first_step=0, steady=True)
@@ -119,6 +113,11 @@ def _separate(run: Run, critic: int) -> bool:
 
 def _seen(track: Track) -> int:
     return len(track.column("made_spread").finite)
+
+
+def _scored(track: Track) -> int:
+    """Samples in which it gave a score: a generator that turns pictures into pictures is shown data and made ones, too."""
+    return len(track.column("separation").finite)
 
 
 def _seen_from(track: Track, step: float) -> int:
