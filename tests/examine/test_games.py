@@ -259,3 +259,32 @@ def test_a_game_is_recognised_in_every_schedule(tmp_path, order, noise):
     else:
         assert state.diversity < 0.1
         assert "mode-collapse" in said | {slug for finding in watch.findings for slug in finding.symptoms}
+
+
+def test_of_three_optimizers_the_pair_that_plays_is_judged(tmp_path):
+    """An adversarial autoencoder: the critic judges codes, and the decoder, whose output is bounded, has no part in it."""
+    torch.manual_seed(0)
+    data = torch.rand(256, 8)
+    encoder, critic = network(8, 24, 2), network(2, 24, 1)
+    decoder = nn.Sequential(nn.Linear(2, 8), nn.Sigmoid())
+    ours, rebuilt, theirs = (torch.optim.Adam(net.parameters(), 2e-3) for net in (encoder, decoder, critic))
+    watch = vivavoce.watch(directory=tmp_path, budget=0.5)
+    with watch:
+        for _ in range(150):
+            x = data[torch.randint(0, 256, (64,))]
+            code = encoder(x)
+            ours.zero_grad()
+            rebuilt.zero_grad()
+            (F.mse_loss(decoder(code), x) + 0.1 * F.softplus(-critic(code)).mean()).backward()
+            ours.step()
+            rebuilt.step()
+            theirs.zero_grad()
+            cost = F.softplus(-critic(3 * torch.randn(64, 2))).mean() + F.softplus(critic(code.detach())).mean()
+            cost.backward()
+            theirs.step()
+    state = game_of(watch.run)
+    assert state is not None
+    assert (state.critic.parameters, state.generator.parameters) == tuple(
+        sum(p.numel() for p in net.parameters()) for net in (critic, encoder)
+    )
+    assert "output-range" not in {finding.slug for finding in watch.findings}

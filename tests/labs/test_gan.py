@@ -13,6 +13,7 @@ from scipy import integrate, stats
 
 from vivavoce.labs.gan import Gan
 from vivavoce.labs.gan_game import Match, Terms
+from vivavoce.labs.gan_judge import FEATURES, Features, Judge, heads
 from vivavoce.labs.gan_networks import Critic, for_films, for_pictures, for_points
 from vivavoce.labs.gan_proof import divergence_claims, jensen_shannon
 from vivavoce.labs.gan_recipes import RECIPES, slope_penalty
@@ -227,6 +228,27 @@ def test_digits_are_judged_by_a_classifier() -> None:
     assert real[1] == "10 of 10"
     assert float(real[3]) < float(made[3])  # Fréchet
     assert "right" in " ".join(result.notes)
+
+
+def test_without_labels_features_come_from_turned_pictures() -> None:
+    ramp = np.linspace(0, 200, 16)[:, None] + np.linspace(0, 50, 16)[None]
+    noisy = ramp + np.random.default_rng(0).normal(0, 10, (80, 16, 16))
+    examples = as_tensor(noisy.clip(0, 255).astype(np.uint8)[..., None])
+    judge = Judge(examples, None, 0, quick=True)
+    assert judge.features.accuracy > 0.9
+    found = judge.real()
+    assert len(found.cells()) == len(heads(0)) - 1, "no classes are counted"
+    upside_down = judge.judge(examples[: judge.n].flip(2))
+    assert upside_down.frechet > 5 * found.frechet
+
+
+def test_features_of_films_see_motion() -> None:
+    moving_, still = (torch.rand(64, 1, 4, 8, 8, generator=torch.Generator().manual_seed(i)) for i in (0, 1))
+    still = still[:, :, :1].expand(-1, -1, 4, -1, -1)
+    features, _ = Features(moving_, np.arange(64) % 2, 0, quick=True)(torch.cat([moving_, still]))
+    assert features.shape == (128, 2 * FEATURES)
+    assert (features[:64, FEATURES:] != 0).any(1).all()
+    assert (features[64:, FEATURES:] == 0).all()
 
 
 @pytest.mark.parametrize(
