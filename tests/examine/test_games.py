@@ -25,7 +25,7 @@ OLD = ("made_spread", "given_low", "given_high", "separation")
 NEW = (*OLD, "real_spread", "distance", "coverage", "precision", "confirmed", "maker")
 
 
-def game(columns=NEW, losses=2, optimizers=2, **levels):
+def game(columns=NEW, losses=2, optimizers=2, critic_update=1e-3, **levels):
     """A run with an adversary signal; a level is a number, or first and last ones of a straight line."""
     usual = {"made_spread": 1.0, "given_low": 0.98, "given_high": 1.0, "separation": 0.7, "real_spread": 1.0,
              "distance": 0.01, "coverage": 0.8, "precision": 0.8, "confirmed": 1.0, "maker": 0.0}  # fmt: skip
@@ -55,6 +55,8 @@ def game(columns=NEW, losses=2, optimizers=2, **levels):
     signals = {("adversary", ("model", 1)): (list(columns), when[::10], np.stack(values, 1))}
     for i in range(optimizers):
         signals[("gradient_norm", ("optimizer", i))] = ([min(i, 1)], when, np.ones(STEPS))
+        signals[("weight_norm", ("optimizer", i))] = ([min(i, 1)], when, np.ones(STEPS))
+        signals[("update_ratio", ("optimizer", i))] = ([min(i, 1)], when, np.full(STEPS, critic_update if i else 1e-3))
         signals[("step", ("optimizer", i))] = (["backward_calls", "stale", "seconds"], when, np.ones((STEPS, 3)))
     for i in range(losses):
         signals[("train/loss", ("loss", i))] = (["loss"], when, 0.7 + 0.01 * np.sin(when))
@@ -118,6 +120,16 @@ def test_a_critic_that_sees_nothing_although_there_is_something_to_see():
     assert isinstance(found(GeneratorDominates, game(separation=0.51, distance=0.2)), Finding)
     assert isinstance(found(GeneratorDominates, game(separation=0.51, made_spread=0.6)), Finding)
     assert not isinstance(found(GeneratorDominates, game(separation=0.51)), Finding), "an honourable draw"
+
+
+def test_a_critic_that_stands_still_is_the_cause_of_what_the_generator_does():
+    lost = {"separation": 1.0, "distance": 0.6, "made_spread": 0.1, "given_low": 0.1}
+    finding = found(GeneratorDominates, game(critic_update=1e-8, **lost))
+    assert "D hardly move" in finding.why
+    assert "lr=0.1" in finding.remedies[0].edit
+    for detector in (ModeCollapse, DiscriminatorDominates):
+        assert "hardly move" in found(detector, game(critic_update=1e-8, **lost)).because
+    assert isinstance(found(ModeCollapse, game(**lost)), Finding)
 
 
 def test_a_generator_that_runs_away_is_not_dominated():

@@ -8,7 +8,7 @@ import numpy as np
 
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut, Where
-from vivavoce.examine.game import Game, game_of, optimizer_of
+from vivavoce.examine.game import STILL, Game, game_of, optimizer_of, stands_still
 from vivavoce.examine.reading import learning_rate, where, with_rate
 from vivavoce.record.entities import Model
 from vivavoce.record.run import Run
@@ -26,6 +26,7 @@ LEAST_ALIKE = 0.8  # spread of what is made over that of the data, or the other 
 APART = 0.05  # energy distance of what is made from the data; measured: healthy 0.00 … 0.02, by chance 0.01
 SEEN = "measured: healthy 0.9 … 1.1"
 SEEN_LOST = "measured: healthy 0.6 … 1"
+STANDS = "the critic's weights hardly move: nobody plays against the generator"
 BLIND = 0.53  # area: the critic cannot tell anything from anything
 
 
@@ -40,6 +41,9 @@ class ModeCollapse(Detector):
         """Losing some of many modes does not show in a batch's spread, but in the neighbourhoods of its examples."""
         game = game_of(run)
         if game is None:
+            return
+        if stands_still(run, game):
+            yield RuledOut(self.slug, STANDS)
             return
         nearer = not game.left >= CATCHING_UP  # NaN where the distance was not recorded
         hope = nearer and game.growth >= GROWING and game.diversity * game.growth**PATIENCE >= COLLAPSED
@@ -63,7 +67,9 @@ class DiscriminatorDominates(Detector):
         game = game_of(run)
         if game is None or not np.isfinite(game.separation):
             return
-        if game.diversity < NOTHING:
+        if stands_still(run, game):
+            yield RuledOut(self.slug, STANDS)
+        elif game.diversity < NOTHING:
             yield RuledOut(self.slug, "all that is made is the same: any critic would tell it from the data")
         elif game.separation > DOMINATED and game.left > STRAYING:
             yield RuledOut(self.slug, "what is made moves away from the data: the critic does not hold it back")
@@ -88,6 +94,9 @@ class GeneratorDominates(Detector):
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """A critic that cannot tell good samples apart has lost honourably: the spread must differ, too."""
         game = game_of(run)
+        if game is not None and stands_still(run, game) and game.distance > APART:
+            yield _still(run, game)
+            return
         if game is None or not game.steady or not np.isfinite(game.separation):
             return
         if game.separation > DOMINATED and game.left > STRAYING:
@@ -192,6 +201,23 @@ def _blind(run: Run, game: Game) -> Finding:
             Remedy("more-critic-steps", "more steps for the discriminator", f"for _ in range(3): …  # {game.critic.name}'s own update"),
         ),
     )  # fmt: skip
+
+
+def _still(run: Run, game: Game) -> Finding:
+    return Finding(
+        slug=GeneratorDominates.slug,
+        severity="warning",
+        confidence=0.8,
+        question=GeneratorDominates.question,
+        title="The generator wins, the discriminator learns nothing",
+        why=(
+            f"The weights of {game.critic.name} hardly move: over the whole run by less than {STILL:.0%} of their size. The generator "
+            f"learns what a fixed critic likes, at an energy distance of {game.distance:.2f} of 1 from the data."
+        ),
+        where=_place(run, game),
+        evidence=_distance(game),
+        remedies=_rate(run, game, generator=False, factor=100.0),
+    )
 
 
 def _strays(run: Run, game: Game) -> Finding:

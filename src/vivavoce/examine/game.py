@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vivavoce.examine.progress import Progress
-from vivavoce.examine.reading import critics, held, maker_of, stepped_optimizers
+from vivavoce.examine.reading import critics, held, maker_of, stepped_optimizers, weights_of
 from vivavoce.measure.robust import Floats, median
 from vivavoce.record.entities import Model, Optimizer
 from vivavoce.record.run import Run
@@ -16,6 +16,7 @@ from vivavoce.record.tracks import Track
 RIVALS = 2  # optimizers that take turns; with more, it must be known whose is whose
 FEWEST_SAMPLES = 6  # sampled steps
 FEWEST_LATE = 3  # of them in the second half of the run: what a generator makes at its beginning is all alike
+STILL = 0.01  # of its weights, over the whole run: a critic that moves less is no rival; measured: healthy 1 and more
 SETTLED = 0.125  # of the run: of a short one, whose samples come at doubling distances, those from here on must agree
 
 
@@ -149,6 +150,13 @@ def _generator(run: Run, critic: Model) -> Model | None:
 
 def _late(values: Floats) -> float:
     return median(values[len(values) // 2 :])
+
+
+def stands_still(run: Run, game: Game) -> bool:
+    """The critic's weights hardly move over the whole run, although an optimizer steps them."""
+    optimizer = optimizer_of(run, game.critic)
+    weights = weights_of(run, optimizer) if optimizer else None
+    return weights is not None and median(weights.typical_update) * run.steps < STILL
 
 
 def _change(values: Floats) -> float:
