@@ -9,7 +9,8 @@ HEAD = """# How well the lab's GANs do
 
 Written by `python bench/gan.py --page` from the games that `python bench/gan.py` played, on one thread each. A mode counts with
 at least 20 of 2,500 samples within 3 deviations; KL is that of the modes' shares from equal ones. The ring has eight
-Gaussians of deviation 0.05 on a circle of radius 2, the grid twenty-five of them, 1 apart. Seconds are processor time.
+Gaussians of deviation 0.05 on a circle of radius 2, the grid twenty-five of them, 1 apart. Seconds are processor time,
+– of a game that was broken off and went on.
 
 """
 POINTS = "| data | recipe | seed | modes | KL | on a mode | steps | seconds |\n|---|---|---|---|---|---|---|---|\n"

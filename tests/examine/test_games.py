@@ -136,6 +136,9 @@ def test_a_generator_that_runs_away_is_not_dominated():
     run = game(separation=1.0, distance=(0.2, 0.9))
     assert not isinstance(found(DiscriminatorDominates, run), Finding)
     assert "runs away" in found(GeneratorDominates, run).title
+    wide = game(separation=1.0, distance=0.8, made_spread=9.0, given_high=9.0)
+    assert not isinstance(found(DiscriminatorDominates, wide), Finding)
+    assert "9.0 × as spread" in found(GeneratorDominates, wide).why
 
 
 def test_coverage_that_still_grows_has_lost_nothing():

@@ -26,6 +26,7 @@ LEAST_ALIKE = 0.8  # spread of what is made over that of the data, or the other 
 APART = 0.05  # energy distance of what is made from the data; measured: healthy 0.00 … 0.02, by chance 0.01
 SEEN = "measured: healthy 0.9 … 1.1"
 SEEN_LOST = "measured: healthy 0.6 … 1"
+WILD = 2.0  # spread of what is made over that of the data: a generator that ran away; measured: dominated 0.05 … 0.6
 STANDS = "the critic's weights hardly move: nobody plays against the generator"
 BLIND = 0.53  # area: the critic cannot tell anything from anything
 
@@ -71,7 +72,7 @@ class DiscriminatorDominates(Detector):
             yield RuledOut(self.slug, STANDS)
         elif game.diversity < NOTHING:
             yield RuledOut(self.slug, "all that is made is the same: any critic would tell it from the data")
-        elif game.separation > DOMINATED and game.left > STRAYING:
+        elif _away(game):
             yield RuledOut(self.slug, "what is made moves away from the data: the critic does not hold it back")
         elif game.separation > DOMINATED and not (game.left < CATCHING_UP):
             yield _dominates(run, game)
@@ -97,10 +98,12 @@ class GeneratorDominates(Detector):
         if game is not None and stands_still(run, game) and game.distance > APART:
             yield _still(run, game)
             return
-        if game is None or not game.steady or not np.isfinite(game.separation):
+        if game is None or not np.isfinite(game.separation):
             return
-        if game.separation > DOMINATED and game.left > STRAYING:
+        if _away(game) and (game.steady or game.diversity > WILD):
             yield _strays(run, game)
+            return
+        if not game.steady:
             return
         unlike = game.diversity < LEAST_ALIKE or game.diversity > 1 / LEAST_ALIKE or game.distance > APART
         if game.separation < BLIND and unlike:
@@ -220,8 +223,16 @@ def _still(run: Run, game: Game) -> Finding:
     )
 
 
+def _away(game: Game) -> bool:
+    """What is made goes away from the data, or lies all around them, and the critic's scores show it."""
+    return game.separation > DOMINATED and (game.left > STRAYING or game.diversity > WILD)
+
+
 def _strays(run: Run, game: Game) -> Finding:
     maker = game.generator.name if game.generator else "the generator"
+    course = f"is {game.diversity:.1f} × as spread as the data"
+    if game.left > STRAYING:
+        course = f"lies {game.left:.1f} × as far from the data at the end as earlier on"
     return Finding(
         slug=GeneratorDominates.slug,
         severity="warning",
@@ -229,11 +240,15 @@ def _strays(run: Run, game: Game) -> Finding:
         question=GeneratorDominates.question,
         title="The generator runs away, the discriminator does not follow",
         why=(
-            f"What {maker} makes lies {game.left:.1f} × as far from the data at the end as earlier on, at an energy distance of "
-            f"{game.distance:.2f} of 1: {game.critic.name} leads it away instead of back."
+            f"What {maker} makes {course}, at an energy distance of {game.distance:.2f} of 1: {game.critic.name} leads it away "
+            f"instead of back."
         ),
         where=_place(run, game),
-        evidence=(Evidence("energy distance from the data, last over second quarter", game.left, "×", STRAYING, "measured: dominated 0.85 … 1.0, healthy 0.02 … 0.4"), *_distance(game)),
+        evidence=(
+            Evidence("energy distance from the data, last over second quarter", game.left, "×", STRAYING, "measured: dominated 0.85 … 1.0, healthy 0.02 … 0.4"),
+            Evidence("spread of samples / spread of data", game.diversity, "×", WILD, "measured: dominated 0.05 … 0.6"),
+            *_distance(game),
+        ),
         remedies=(
             *_rate(run, game, generator=False, factor=10.0),
             *_rate(run, game, generator=True, factor=0.1),

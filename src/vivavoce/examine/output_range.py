@@ -43,7 +43,7 @@ class OutputRange(Detector):
     question = 2
     explains = ("underfitting", "guessing", "saturated-units", "dead-units", "vanishing-gradients",
                 "stopped-too-early", "learning-rate-too-low", "label-noise", "capacity-too-small",
-                "discriminator-dominates", "mode-collapse")  # fmt: skip
+                "discriminator-dominates", "mode-collapse", "generator-dominates")  # fmt: skip
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Compare the range of the last operation with the extremes of the recorded targets."""
