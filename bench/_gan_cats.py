@@ -33,7 +33,7 @@ def train(table: Path, steps: int) -> None:
     subprocess.run([*watched, *lab, "--json", "cats.json"], cwd=CACHE, check=True)
     store = sorted((CACHE / "stores").glob("*.db"))[-1]
     card = subprocess.run([*viva, "report", str(store)], cwd=CACHE, check=True, capture_output=True, text=True).stdout
-    (CACHE / "card.txt").write_text(card)
+    (CACHE / "card.txt").write_text(card.partition("\n\n")[0] + "\n")  # the verdict; what follows are tables
 
 
 def section() -> str:
