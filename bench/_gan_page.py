@@ -9,14 +9,15 @@ HEAD = """# How well the lab's GANs do
 
 Written by `python bench/gan.py --page` from the games that `python bench/gan.py` played, on one thread each. A mode counts with
 at least 20 of 2,500 samples within 3 deviations; KL is that of the modes' shares from equal ones. The ring has eight
-Gaussians of deviation 0.05 on a circle of radius 2, the grid twenty-five of them, 1 apart. Seconds are processor time.
+Gaussians of deviation 0.05 on a circle of radius 2, the grid twenty-five of them, 1 apart. Seconds are processor time,
+– of a game that was broken off and went on.
 
 """
 POINTS = "| data | recipe | seed | modes | KL | on a mode | steps | seconds |\n|---|---|---|---|---|---|---|---|\n"
 DIGITS = "| samples | seed | classes | KL of classes | Fréchet | kernel | precision | recall | density | coverage |\n|---|---|---|---|---|---|---|---|---|---|\n"
 
 
-def page(rows: list[dict[str, Any]], health: list[dict[str, Any]]) -> str:
+def page(rows: list[dict[str, Any]], health: list[dict[str, Any]], cats: str) -> str:
     points = [row for row in rows if "covered" in row]
     digits = [row for row in rows if "covered" not in row]
     text = HEAD + POINTS + "\n".join(_point(row) for row in points) + "\n\n" + _summary(points)
@@ -28,7 +29,7 @@ def page(rows: list[dict[str, Any]], health: list[dict[str, Any]]) -> str:
             + "\n".join([_reference(digits[0]), *map(_digit, digits)])
             + "\n"
         )
-    return text + _health(health) if health else text
+    return text + cats + (_health(health) if health else "")
 
 
 def _health(rows: list[dict[str, Any]]) -> str:
@@ -57,8 +58,14 @@ def _health_row(row: dict[str, Any]) -> str:
 def _point(row: dict[str, Any]) -> str:
     return (
         f"| {row['data']} | {row['recipe']} | {row['seed']} | {row['covered']} of {row['modes']} | {row['divergence']:.3f} | "
-        f"{row['quality']:.1%} | {row['steps']:,} | {row['cpu']:.0f} |"
+        f"{row['quality']:.1%} | {row['steps']:,} | {_seconds([row])} |"
     )
+
+
+def _seconds(rows: list[dict[str, Any]]) -> str:
+    """The median of the games that were not broken off."""
+    known = [row["cpu"] for row in rows if "cpu" in row]
+    return f"{median(known):.0f}" if known else "–"
 
 
 def _summary(points: list[dict[str, Any]]) -> str:
@@ -68,7 +75,7 @@ def _summary(points: list[dict[str, Any]]) -> str:
         full = sum(row["covered"] == row["modes"] for row in found)
         lines.append(
             f"- {data}, {recipe}: every mode in {full} of {len(found)} seeds; medians: KL {median(r['divergence'] for r in found):.3f}, "
-            f"{median(r['quality'] for r in found):.1%} on a mode, {median(r['cpu'] for r in found):.0f} s."
+            f"{median(r['quality'] for r in found):.1%} on a mode, {_seconds(found)} s."
         )
     return "\n".join(lines) + "\n"
 

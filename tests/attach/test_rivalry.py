@@ -47,7 +47,9 @@ class Seen:
     def row(self) -> dict[str, float]:
         rows = self.rivals.rows()
         assert set(rows) == {1}, "the generator is no critic"
-        return dict(zip(COLUMNS, rows[1].tolist(), strict=True))
+        row = dict(zip(COLUMNS, rows[1].tolist(), strict=True))
+        assert row["maker"] in (0, -1), "no other model has made anything"
+        return row
 
 
 def expected(real: torch.Tensor, made: torch.Tensor, critic: nn.Module) -> dict[str, float]:

@@ -13,6 +13,7 @@ from scipy import integrate, stats
 
 from vivavoce.labs.gan import Gan
 from vivavoce.labs.gan_game import Match, Terms
+from vivavoce.labs.gan_judge import FEATURES, Features, Judge, heads
 from vivavoce.labs.gan_networks import Critic, for_films, for_pictures, for_points
 from vivavoce.labs.gan_proof import divergence_claims, jensen_shannon
 from vivavoce.labs.gan_recipes import RECIPES, slope_penalty
@@ -200,7 +201,7 @@ def test_a_folder_is_learned_written_and_gone_on_with(tmp_path: Path) -> None:
     options = {"size": 16, "steps": 20, "checkpoint": str(state), "pictures": str(out)}
     result = run(str(source), **options)
     assert "24 pictures, 16 × 16, colour; 1 could not be read." in result.notes
-    assert "random convolutions" in " ".join(result.notes)
+    assert "how many quarters a picture was turned" in " ".join(result.notes)
     assert sorted(file.name for file in out.iterdir()) == [
         f"relativistic-{kind}.png" for kind in ("growth", "sheet", "ways")
     ]
@@ -229,6 +230,27 @@ def test_digits_are_judged_by_a_classifier() -> None:
     assert "right" in " ".join(result.notes)
 
 
+def test_without_labels_features_come_from_turned_pictures() -> None:
+    ramp = np.linspace(0, 200, 16)[:, None] + np.linspace(0, 50, 16)[None]
+    noisy = ramp + np.random.default_rng(0).normal(0, 10, (80, 16, 16))
+    examples = as_tensor(noisy.clip(0, 255).astype(np.uint8)[..., None])
+    judge = Judge(examples, None, 0, quick=True)
+    assert judge.features.accuracy > 0.9
+    found = judge.real()
+    assert len(found.cells()) == len(heads(0)) - 1, "no classes are counted"
+    upside_down = judge.judge(examples[: judge.n].flip(2))
+    assert upside_down.frechet > 5 * found.frechet
+
+
+def test_features_of_films_see_motion() -> None:
+    moving_, still = (torch.rand(64, 1, 4, 8, 8, generator=torch.Generator().manual_seed(i)) for i in (0, 1))
+    still = still[:, :, :1].expand(-1, -1, 4, -1, -1)
+    features, _ = Features(moving_, np.arange(64) % 2, 0, quick=True)(torch.cat([moving_, still]))
+    assert features.shape == (128, 2 * FEATURES)
+    assert (features[:64, FEATURES:] != 0).any(1).all()
+    assert (features[64:, FEATURES:] == 0).all()
+
+
 @pytest.mark.parametrize(
     ("source", "options", "why"),
     [
@@ -242,6 +264,7 @@ def test_digits_are_judged_by_a_classifier() -> None:
         (None, {"checkpoint": "notes.txt", "steps": 20}, "cannot be read"),
         (None, {"checkpoint": "other.pt", "steps": 20}, "no state of this lab"),
         ("nothing", {}, "no such folder"),
+        ("notes.txt", {}, "notes.txt: a file; a folder of pictures is expected"),
         ("few", {}, "at least 16 pictures"),
         ("few", {"size": 28}, "16, 32, 64"),
         ("unreadable", {}, "only 0 of 16"),

@@ -114,16 +114,23 @@ class Budget:
 
     def wants_deep(self, step: int) -> bool:
         """Whether the coming step is sampled deeply; counts as taken when True is returned."""
-        due = step >= DEEP_AT_LEAST * self._last_deep
-        if step <= self._alarm_until and step >= self._last_deep + ALARM_DEEP_GAP:
-            self._last_deep = step
-            return True
-        if step < self._next_deep or (self._deep < self._deep_cost and not due):
+        if not self.deep_is_due(step):
             return False
+        alarmed = self._alarmed(step)
         self._last_deep = step
+        if alarmed:
+            return True
         self._deep_gap = min(self._deep_gap * DEEP_GAP_GROWTH, DEEP_GAP)
         self._next_deep = step + max(1, int(self._deep_gap))
         return True
+
+    def deep_is_due(self, step: int) -> bool:
+        """Whether `wants_deep` would say so; nothing is counted."""
+        affordable = self._deep >= self._deep_cost or step >= DEEP_AT_LEAST * self._last_deep
+        return self._alarmed(step) or (step >= self._next_deep and affordable)
+
+    def _alarmed(self, step: int) -> bool:
+        return step <= self._alarm_until and step >= self._last_deep + ALARM_DEEP_GAP
 
     def settle(self, step: int, light: int = 0) -> float:
         """End of a full step that `light` steps came before: earn, and pay the taps.

@@ -24,20 +24,22 @@ LEAST_FOR_BALLS = 16  # examples below which neighbourhoods mean nothing
 NEAREST = 3  # neighbours that a neighbourhood reaches to (Kynkäänniemi et al. 2019)
 MOST_GIVEN, MOST_MADE = 8, 2  # batches without and with a graph that are kept in a step
 MOST_OUTPUTS = 16
-COLUMNS = ("made_spread", "given_low", "given_high", "separation", "real_spread", "distance", "coverage", "precision", "confirmed")  # fmt: skip
+COLUMNS = ("made_spread", "given_low", "given_high", "separation", "real_spread", "distance", "coverage", "precision", "confirmed", "maker")  # fmt: skip
+NOBODY = -1.0  # the maker of a batch that is none of the outputs seen
 
 
 @dataclass(frozen=True)
 class Batch:
     """Up to `ROWS` examples that a model was called with: `rows` (n, w), one score each or none, `made` (), 0 or 1.
 
-    `graph` says that it carries a graph, which shows that it was made.
+    `graph` says that it carries a graph, which shows that it was made; `maker` () is the id of the model that has put it out.
     """
 
     graph: bool
     rows: Tensor
     scores: Tensor | None
     made: Tensor | None  # None where it cannot be: nothing of that shape was put out
+    maker: Tensor
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,12 @@ class Rivals:
                 return
             kept.remove(alike[0])
         rows = thinned(value)
-        made = rows.new_ones(()) if graph else _is_one_of(rows[0], others)
-        kept.append(Batch(graph, rows, None if scores is None else scores[:ROWS], made))
+        maker = _maker(rows[0], others)
+        made = rows.new_ones(()) if graph else None if maker is None else (maker != NOBODY).float()
+        nobody = rows.new_full((), NOBODY)
+        kept.append(
+            Batch(graph, rows, None if scores is None else scores[:ROWS], made, nobody if maker is None else maker)
+        )
 
     def rows(self) -> dict[int, Tensor]:
         """For each model that was shown what another one made, and something else: a row of `COLUMNS`. Forgets the step."""
@@ -124,14 +130,19 @@ def compared(batches: Sequence[Batch]) -> Tensor | None:
         coverage,
         precision,
     ]
-    row = torch.stack([*(torch.where(known, number, torch.nan) for number in numbers_), confirmed])
+    maker = _pick(torch.stack([batch.maker for batch in batches]), last)
+    row = torch.stack([*(torch.where(known, number, torch.nan) for number in numbers_), confirmed, maker])
     return row.float()
 
 
-def _is_one_of(first: Tensor, outputs: Sequence[Output]) -> Tensor | None:
-    """1 where the first example of a batch is that of one of the outputs, else 0; shape ()."""
-    same = [(known.first.to(first.device) == first).all() for known in outputs if known.first.shape == first.shape]
-    return torch.stack(same).any().float() if same else None
+def _maker(first: Tensor, outputs: Sequence[Output]) -> Tensor | None:
+    """The model, as a number (), that has put out a batch with this first example, else `NOBODY`; None without outputs."""
+    found = [
+        torch.where((known.first.to(first.device) == first).all(), float(known.model), NOBODY)
+        for known in outputs
+        if known.first.shape == first.shape
+    ]
+    return torch.stack(found).max() if found else None
 
 
 def _distances(rows: Tensor, spreads: Tensor, last: Tensor) -> Tensor:

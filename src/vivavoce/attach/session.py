@@ -427,6 +427,9 @@ class Session:
         self._full_left = players
         if self.deep:
             return
+        if self.coming == self.step and self.budget.deep_is_due(self.coming):
+            self._full_left = 1  # a sample that began within a round would not hold what one player made for the next
+            return
         if self.budget.wants_deep(self.coming):
             self._begin_sample()
             return

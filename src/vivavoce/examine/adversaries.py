@@ -8,7 +8,7 @@ import numpy as np
 
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut, Where
-from vivavoce.examine.game import Game, game_of, optimizer_of
+from vivavoce.examine.game import STILL, Game, game_of, optimizer_of, stands_still
 from vivavoce.examine.reading import learning_rate, where, with_rate
 from vivavoce.record.entities import Model
 from vivavoce.record.run import Run
@@ -26,6 +26,8 @@ LEAST_ALIKE = 0.8  # spread of what is made over that of the data, or the other 
 APART = 0.05  # energy distance of what is made from the data; measured: healthy 0.00 … 0.02, by chance 0.01
 SEEN = "measured: healthy 0.9 … 1.1"
 SEEN_LOST = "measured: healthy 0.6 … 1"
+WILD = 2.0  # spread of what is made over that of the data: a generator that ran away; measured: dominated 0.05 … 0.6
+STANDS = "the critic's weights hardly move: nobody plays against the generator"
 BLIND = 0.53  # area: the critic cannot tell anything from anything
 
 
@@ -40,6 +42,9 @@ class ModeCollapse(Detector):
         """Losing some of many modes does not show in a batch's spread, but in the neighbourhoods of its examples."""
         game = game_of(run)
         if game is None:
+            return
+        if stands_still(run, game):
+            yield RuledOut(self.slug, STANDS)
             return
         nearer = not game.left >= CATCHING_UP  # NaN where the distance was not recorded
         hope = nearer and game.growth >= GROWING and game.diversity * game.growth**PATIENCE >= COLLAPSED
@@ -63,9 +68,11 @@ class DiscriminatorDominates(Detector):
         game = game_of(run)
         if game is None or not np.isfinite(game.separation):
             return
-        if game.diversity < NOTHING:
+        if stands_still(run, game):
+            yield RuledOut(self.slug, STANDS)
+        elif game.diversity < NOTHING:
             yield RuledOut(self.slug, "all that is made is the same: any critic would tell it from the data")
-        elif game.separation > DOMINATED and game.left > STRAYING:
+        elif _away(game):
             yield RuledOut(self.slug, "what is made moves away from the data: the critic does not hold it back")
         elif game.separation > DOMINATED and not (game.left < CATCHING_UP):
             yield _dominates(run, game)
@@ -88,10 +95,15 @@ class GeneratorDominates(Detector):
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """A critic that cannot tell good samples apart has lost honourably: the spread must differ, too."""
         game = game_of(run)
+        if game is not None and stands_still(run, game) and game.distance > APART:
+            yield _still(run, game)
+            return
         if game is None or not np.isfinite(game.separation):
             return
-        if game.separation > DOMINATED and game.left > STRAYING:
+        if _away(game) and (game.steady or game.diversity > WILD):
             yield _strays(run, game)
+            return
+        if not game.steady:
             return
         unlike = game.diversity < LEAST_ALIKE or game.diversity > 1 / LEAST_ALIKE or game.distance > APART
         if game.separation < BLIND and unlike:
@@ -111,7 +123,7 @@ def _collapse(run: Run, game: Game) -> Finding:
         question=ModeCollapse.question,
         title="The generator produces too few kinds of samples",
         why=(
-            f"In the second half of the run the samples of a batch lie {game.diversity:.2f} × as far apart as the data that "
+            f"{game.since} the samples of a batch lie {game.diversity:.2f} × as far apart as the data that "
             f"{game.critic.name} is shown: {maker} makes nearly the same thing again and again."
         ),
         where=_place(run, game),
@@ -121,9 +133,11 @@ def _collapse(run: Run, game: Game) -> Finding:
 
 
 def _leaves_out(game: Game) -> bool:
-    """What is made lies among the data, leaves part of them out, and neither comes nearer nor reaches more of them."""
-    settled = game.gain < GROWING and not game.left < CATCHING_UP
-    return settled and game.precision > AMONG and game.coverage < LOST * game.precision
+    """What is made lies among the data, leaves part of them out, and neither comes nearer nor will soon reach more of them."""
+    enough = LOST * game.precision
+    hope = game.gain >= GROWING and game.coverage * game.gain**PATIENCE >= enough
+    nearer = game.distance > APART and game.left < CATCHING_UP
+    return game.precision > AMONG and game.coverage < enough and not hope and not nearer
 
 
 def _lost_modes(run: Run, game: Game) -> Finding:
@@ -135,7 +149,7 @@ def _lost_modes(run: Run, game: Game) -> Finding:
         question=ModeCollapse.question,
         title="The generator leaves out kinds of data",
         why=(
-            f"In the second half of the run {game.precision:.0%} of what {maker} makes lies among the data, but only "
+            f"{game.since} {game.precision:.0%} of what {maker} makes lies among the data, but only "
             f"{game.coverage:.0%} of the data have something made near them: some kinds are not made at all."
         ),
         where=_place(run, game),
@@ -155,7 +169,7 @@ def _dominates(run: Run, game: Game) -> Finding:
         question=DiscriminatorDominates.question,
         title="The discriminator wins, the generator learns nothing",
         why=(
-            f"In the second half of the run {game.critic.name} tells made from real with an area under the curve of {game.separation:.3f}: the "
+            f"{game.since} {game.critic.name} tells made from real with an area under the curve of {game.separation:.3f}: the "
             f"generator is told that all it makes is wrong, and not what would be better."
         ),
         where=_place(run, game),
@@ -192,8 +206,33 @@ def _blind(run: Run, game: Game) -> Finding:
     )  # fmt: skip
 
 
+def _still(run: Run, game: Game) -> Finding:
+    return Finding(
+        slug=GeneratorDominates.slug,
+        severity="warning",
+        confidence=0.8,
+        question=GeneratorDominates.question,
+        title="The generator wins, the discriminator learns nothing",
+        why=(
+            f"The weights of {game.critic.name} hardly move: over the whole run by less than {STILL:.0%} of their size. The generator "
+            f"learns what a fixed critic likes, at an energy distance of {game.distance:.2f} of 1 from the data."
+        ),
+        where=_place(run, game),
+        evidence=_distance(game),
+        remedies=_rate(run, game, generator=False, factor=100.0),
+    )
+
+
+def _away(game: Game) -> bool:
+    """What is made goes away from the data, or lies all around them, and the critic's scores show it."""
+    return game.separation > DOMINATED and (game.left > STRAYING or game.diversity > WILD)
+
+
 def _strays(run: Run, game: Game) -> Finding:
     maker = game.generator.name if game.generator else "the generator"
+    course = f"is {game.diversity:.1f} × as spread as the data"
+    if game.left > STRAYING:
+        course = f"lies {game.left:.1f} × as far from the data at the end as earlier on"
     return Finding(
         slug=GeneratorDominates.slug,
         severity="warning",
@@ -201,11 +240,15 @@ def _strays(run: Run, game: Game) -> Finding:
         question=GeneratorDominates.question,
         title="The generator runs away, the discriminator does not follow",
         why=(
-            f"What {maker} makes lies {game.left:.1f} × as far from the data at the end as earlier on, at an energy distance of "
-            f"{game.distance:.2f} of 1: {game.critic.name} leads it away instead of back."
+            f"What {maker} makes {course}, at an energy distance of {game.distance:.2f} of 1: {game.critic.name} leads it away "
+            f"instead of back."
         ),
         where=_place(run, game),
-        evidence=(Evidence("energy distance from the data, last over second quarter", game.left, "×", STRAYING, "measured: dominated 0.85 … 1.0, healthy 0.02 … 0.4"), *_distance(game)),
+        evidence=(
+            Evidence("energy distance from the data, last over second quarter", game.left, "×", STRAYING, "measured: dominated 0.85 … 1.0, healthy 0.02 … 0.4"),
+            Evidence("spread of samples / spread of data", game.diversity, "×", WILD, "measured: dominated 0.05 … 0.6"),
+            *_distance(game),
+        ),
         remedies=(
             *_rate(run, game, generator=False, factor=10.0),
             *_rate(run, game, generator=True, factor=0.1),
@@ -215,7 +258,9 @@ def _strays(run: Run, game: Game) -> Finding:
 
 
 def _place(run: Run, game: Game) -> Where:
-    return where(game.critic.site, layer=game.critic.name, first_step=run.steps // 2, last_step=run.steps)
+    return where(
+        game.critic.site, layer=game.critic.name, first_step=run.steps // (2 if game.steady else 8), last_step=run.steps
+    )
 
 
 def _distance(game: Game) -> tuple[Evidence, ...]:

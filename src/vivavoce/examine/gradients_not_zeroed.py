@@ -24,7 +24,8 @@ class GradientsNotZeroed(Detector):
     question = 6
     explains = ("exploding-gradients", "gradient-spikes", "non-finite", "learning-rate-too-high",
                 "oscillating-loss", "dead-units", "saturated-units", "guessing", "underfitting",
-                "stopped-too-early", "always-clipped", "label-noise", "capacity-too-small")  # fmt: skip
+                "stopped-too-early", "always-clipped", "label-noise", "capacity-too-small",
+                "mode-collapse", "discriminator-dominates", "generator-dominates")  # fmt: skip
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Judge every optimizer by its own steps."""

@@ -50,7 +50,7 @@ class LearningRateTooHigh(Detector):
     question = 6
     explains = ("exploding-gradients", "gradient-spikes", "non-finite", "dead-units", "saturated-units",
                 "guessing", "underfitting", "stopped-too-early", "oscillating-loss", "vanishing-gradients",
-                "class-ignored", "label-noise", "capacity-too-small")  # fmt: skip
+                "class-ignored", "label-noise", "capacity-too-small", "mode-collapse", "discriminator-dominates", "generator-dominates")  # fmt: skip
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Large updates and harm together; either alone is not enough."""

@@ -26,7 +26,8 @@ class NoGradient(Detector):
     slug = "no-gradient"
     question = 2
     explains = ("guessing", "underfitting", "vanishing-gradients", "learning-rate-too-low", "stopped-too-early",
-                "class-ignored", "label-noise", "capacity-too-small", "batch-too-large", "learning-rate-too-high", "exploding-gradients")  # fmt: skip
+                "class-ignored", "label-noise", "capacity-too-small", "batch-too-large", "learning-rate-too-high",
+                "exploding-gradients", "mode-collapse", "discriminator-dominates", "generator-dominates")  # fmt: skip
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Judge each optimizer's parameters; frozen ones count only where nothing else explains a useless run."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
 from vivavoce.examine.progress import Progress
-from vivavoce.examine.reading import at, critics, where
+from vivavoce.examine.reading import at, critics, maker_of, where
 from vivavoce.examine.target_broadcast import BROADCASTING
 from vivavoce.examine.wiring import head_of, stem, trained_losses
 from vivavoce.measure.robust import median
@@ -44,7 +44,7 @@ class OutputRange(Detector):
     question = 2
     explains = ("underfitting", "guessing", "saturated-units", "dead-units", "vanishing-gradients",
                 "stopped-too-early", "learning-rate-too-low", "label-noise", "capacity-too-small",
-                "discriminator-dominates", "mode-collapse")  # fmt: skip
+                "discriminator-dominates", "mode-collapse", "generator-dominates")  # fmt: skip
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Compare the range of the last operation with the extremes of the recorded targets."""
@@ -97,11 +97,12 @@ def _made(run: Run) -> Iterator[Finding]:
     """In a game of two networks: the data that the critic is shown lie outside of what the other network can make."""
     rivals = critics(run)
     for critic in sorted(rivals):
-        owner = ("model", critic)
+        maker, owner = maker_of(run, critic), ("model", critic)
         low, high, deviation = (median(run.series("input", owner, name).mean) for name in ("min", "max", "std"))
         for model in run.models.values():
             last = _last_layer(run, model)
-            limits = RANGES.get(last.class_name) if last and model.id not in rivals else None
+            plays = model.id == maker or (maker is None and model.id not in rivals)
+            limits = RANGES.get(last.class_name) if last and plays else None
             if last and limits and max(limits[0] - low, high - limits[1]) > BEYOND * deviation > 0:
                 yield _out_of_reach(run, model, last, limits, (low, high))
                 return

@@ -38,7 +38,7 @@ class ParametersNotOptimized(Detector):
     question = 2
     explains = ("no-gradient", "guessing", "underfitting", "learning-rate-too-low", "vanishing-gradients",
                 "stopped-too-early", "class-ignored", "overfitting", "label-noise", "capacity-too-small",
-                "batch-too-large", "learning-rate-too-high")  # fmt: skip
+                "batch-too-large", "learning-rate-too-high", "mode-collapse", "discriminator-dominates", "generator-dominates")  # fmt: skip
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Look at models of which nothing is held, then at models held in part."""

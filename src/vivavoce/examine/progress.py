@@ -82,6 +82,7 @@ class Progress:
     chance: float | None = None
     loss: Loss | None = None
     players: int = 1
+    contested: bool = False  # a discriminator plays: its loss at chance level is what its rival is after
     lowest: float = -math.inf  # of all values
     inside: bool = False  # these are the values of a loss function that is a part of the loss, or of it before scaling
     errors_by_hand: bool = False  # a mean of squares or absolute values of differences, written without a loss function
@@ -130,9 +131,10 @@ class Progress:
 
     @property
     def guessable(self) -> bool:
-        """The loss of a classification, so that `chance` is that of a guess."""
+        """The loss of a classification, so that `chance` is that of a guess; a discriminator at chance has lost honourably."""
         by_hand = self.by_hand and self.chance is not None and not self.errors_by_hand
-        return self.function in CLASSIFICATION | BINARY or by_hand
+        own = self.function in BINARY or by_hand
+        return self.function in CLASSIFICATION or (own and not self.contested)
 
     @property
     def regression(self) -> bool:
@@ -256,6 +258,7 @@ def _progress(series: Series, site: Loss | None, run: Run) -> Progress:
         lowest=float(np.min(series.minimum)),
         loss=site or main,
         players=_players(run),
+        contested=has_rivals(run),
     )
 
 
@@ -271,7 +274,8 @@ def _variance_left(series: Series, chance: float) -> Series:
 def _players(run: Run) -> int:
     """Parties with losses and optimizers of their own, as in adversarial training: what one wins another may lose.
 
-    Several optimizers that share one loss are one player, and so are several losses of one optimizer.
+    Several optimizers that share one loss are one player, and so are several losses of one optimizer; but rivals are two, even
+    where they share a backward call, or one optimizer that gets a gradient reversed.
     """
     optimizers = {track.owner for track in run.tracks("step") if len(track)}
     calls: dict[object, int] = {}
@@ -279,7 +283,7 @@ def _players(run: Run) -> int:
         calls[track.owner] = calls.get(track.owner, 0) + int(track.counts.sum())
     most = max(calls.values(), default=0)
     losses = [owner for owner, count in calls.items() if count >= RIVAL_SHARE * most]
-    fewest = 2 if len(optimizers) > 1 and has_rivals(run) else 1  # whose losses may share a backward call
+    fewest = 2 if has_rivals(run) else 1
     return max(fewest, min(len(optimizers), len(losses)))
 
 

@@ -151,6 +151,18 @@ def critics(run: Run) -> set[int]:
     return set() if found and estimates_values(run) else found
 
 
+def maker_of(run: Run, critic: int) -> int | None:
+    """The id of the model that made what a critic is shown; None where it was changed on the way, and in older stores."""
+    seen = [
+        int(value)
+        for track in run.tracks_of("adversary", ("model", critic))
+        if "maker" in track.columns
+        for value in track.column("maker").finite.mean
+        if value in run.models  # means of several ids are none
+    ]
+    return max(set(seen), key=seen.count, default=None)
+
+
 def estimates_values(run: Run) -> bool:
     """A critic is fitted to numbers that differ from example to example: it rates actions (actor and critic), and no fakes."""
     trained = {track.owner[1] for track in run.tracks("train/function_loss") if track.owner and len(track)}

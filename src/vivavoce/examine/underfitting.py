@@ -16,7 +16,7 @@ from vivavoce.record.run import Run
 FEWEST_STEPS = 100  # steps: earlier, a flat loss may be the plateau before the fall
 LEFT = 0.5  # fraction of chance level: below it the data may simply hold no more
 LIMITED = 0.25  # the same where the set-up holds the network back
-POOR = 0.85  # fraction of chance level: above it hardly anything was learned
+POOR = 0.95  # fraction of chance level: above it hardly anything was learned
 FLAT = 0.03  # fraction of the level that a third of the run may still bring
 FALLING_Z = -2.3  # Mann–Kendall statistic, one-sided 1 %: such a loss is slow, not flat
 MOVING = 1e-4  # ‖Δw‖/‖w‖: below it the learning rate is the question, not the capacity (TheDeepChecker)

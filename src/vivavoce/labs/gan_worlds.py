@@ -57,13 +57,13 @@ class World:
 def ring() -> World:
     """Eight Gaussians on a circle."""
     angles = np.arange(RING) * 2 * np.pi / RING
-    return _points("ring", RADIUS * np.stack([np.cos(angles), np.sin(angles)], 1), steps=6_000)
+    return _points("ring", RADIUS * np.stack([np.cos(angles), np.sin(angles)], 1), steps=12_000)
 
 
 def grid() -> World:
     """Twenty-five Gaussians on a square grid."""
     axis = SPACING * (np.arange(GRID) - GRID // 2)
-    return _points("grid", np.stack([axis.repeat(GRID), np.tile(axis, GRID)], 1), steps=12_000)
+    return _points("grid", np.stack([axis.repeat(GRID), np.tile(axis, GRID)], 1), steps=26_000)
 
 
 def _points(name: str, centres: NDArray[np.float64], steps: int) -> World:
@@ -94,7 +94,7 @@ def pictures_world(
     name: str, pictures: Bytes, steps: int, gamma: tuple[float, float], labels: NDArray[np.int64] | None = None
 ) -> World:
     """Pictures (n, size, size, channels) as a world."""
-    examples = as_tensor(pictures)
+    examples = as_tensor(pictures).contiguous(memory_format=torch.channels_last)
     channels, size = examples.shape[1:3]
 
     def players(random: torch.Generator) -> tuple[Generator, Critic]:
@@ -107,7 +107,7 @@ def films(context: Context) -> World:
     """Digits of 8 × 8 pixels that move in straight lines and bounce off the walls."""
     data = require("sklearn.datasets").load_digits()
     pictures = (data.images / 16 * 255).round().astype(np.uint8)
-    examples = as_tensor(moving(pictures, context.rng(7))[..., None])
+    examples = as_tensor(moving(pictures, context.rng(7))[..., None]).contiguous(memory_format=torch.channels_last_3d)
 
     def players(random: torch.Generator) -> tuple[Generator, Critic]:
         return for_films(32, FRAMES, CANVAS, random)
@@ -135,7 +135,8 @@ def folder(source: str, size: int, context: Context) -> World:
         raise LabError(f"--size must be one of {', '.join(map(str, SIZES))} for a folder, not {size}")
     path = Path(source)
     if not path.is_dir():
-        raise LabError(f"{source}: no such folder; a folder of pictures is expected")
+        problem = "a file" if path.exists() else "no such folder"
+        raise LabError(f"{source}: {problem}; a folder of pictures is expected")
     files = sorted(file for file in path.rglob("*") if file.suffix.lower() in ENDINGS)
     if len(files) < FEWEST_PICTURES:
         raise LabError(f"{source}: at least {FEWEST_PICTURES} pictures are needed, found {len(files)}")

@@ -240,6 +240,7 @@ SIGNALS: tuple[SignalSpec, ...] = (
             "coverage",
             "precision",
             "confirmed",
+            "maker",
         ),
         "sampled steps",
         "",
@@ -247,7 +248,8 @@ SIGNALS: tuple[SignalSpec, ...] = (
         "in this step) and with data: mean distance between examples made, lowest and highest such spread among the inputs "
         "without a graph, the area under the ROC curve (0.5 … 1) of its scores of made and real, mean distance between "
         "real examples, energy distance of made from real (0 equal … 1), shares of real neighbourhoods that hold a made example "
-        "and of made examples in real neighbourhoods, and 1 where a batch without a graph was recognised as made",
+        "and of made examples in real neighbourhoods, 1 where a batch without a graph was recognised as made, "
+        "and the id of the model that made it, -1 where that is not known",
     ),
     SignalSpec(
         "rule",
