@@ -95,7 +95,9 @@ def _load(folder: Path, every: int) -> Iterator[np.ndarray]:
 def measure(network: Denoiser, sets: dict[str, list[np.ndarray]], arguments: argparse.Namespace) -> Numbers:
     """All numbers of the page."""
     numbers = Numbers(pictures={name: len(pictures) for name, pictures in sets.items()})
-    methods = {"one pass": ours(network)} | ({"self-ensemble": ours(network, True)} if arguments.ensemble else {})
+    methods = {"one pass": ours(network)} | (
+        {"self-ensemble": ours(network, restore.Manner(ensemble=True))} if arguments.ensemble else {}
+    )
     for label, method in methods.items():
         for name, pictures in sets.items():
             for level in LEVELS:
@@ -116,9 +118,9 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def ours(network: Denoiser, ensemble: bool = False) -> Method:
+def ours(network: Denoiser, manner: restore.Manner = restore.Manner()) -> Method:
     """The shipped network."""
-    return lambda noisy, level: restore.run(network, torch.from_numpy(noisy)[None], level, ensemble)[0].numpy()
+    return lambda noisy, level: restore.run(network, torch.from_numpy(noisy)[None], level, manner)[0].numpy()
 
 
 def peers() -> dict[str, Method]:

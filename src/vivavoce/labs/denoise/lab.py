@@ -11,7 +11,7 @@ import numpy as np
 from vivavoce.labs.denoise import pictures, proof, weights
 from vivavoce.labs.denoise.files import STREAM, Job, plan
 from vivavoce.labs.denoise.network import Denoiser
-from vivavoce.labs.denoise.restore import Restored, estimate, restore
+from vivavoce.labs.denoise.restore import Manner, Restored, estimate, restore
 from vivavoce.labs.figures import ImagePlot
 from vivavoce.labs.lab import Context, Lab, LabError, Option, Result, Table
 
@@ -44,6 +44,7 @@ class Denoise(Lab):
     options = (
         Option("noise", "Level of the noise: its standard deviation in units of 1/255, or auto.", str, AUTO, "LEVEL"),
         Option("ensemble", "Average eight turned and mirrored runs: slower, a little better.", bool),
+        Option("exact", "Compute in float32, also where the processor is faster in bfloat16.", bool),
     )
     product = (
         "The clean picture, or the folder of them; - is standard output. [default: beside the input, with -denoised]"
@@ -118,7 +119,8 @@ def _restored(network: Denoiser, job: Job, level: float | None, context: Context
         raise LabError(f"{job.name}: {error}; give its noise with --noise") from None
     work = float(pixels.shape[0] * pixels.shape[1])
     with context.progress.task(job.name, work) as advance:
-        restored = restore(network, pixels, level, context.options["ensemble"], advance)
+        manner = Manner(context.options["ensemble"], context.options["exact"])
+        restored = restore(network, pixels, level, manner, advance)
     clean = picture.with_pixels(restored.pixels)
     try:
         data = pictures.write(clean, job.format(picture.format))

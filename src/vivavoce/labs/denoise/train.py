@@ -2,6 +2,10 @@
 
     python -m vivavoce.labs.denoise.train photos/ --work run/ --steps 20000
     python -m vivavoce.labs.denoise.train photos/ --work run2/ --from run/weights.safetensors --learning-rate 5e-4
+    python -m vivavoce.labs.denoise.train photos/ --work run3/ --minutes 90
+
+With `--minutes` the learning rate falls by the clock, so that it reaches its end then however busy the machine is; with
+`--steps` a run can be repeated to the bit.
 
 Writes to the folder `--work`: `checkpoint.pt` (all that is needed to go on: the same command does), `weights.safetensors`
 (the moving average, float16: what the package ships) and `best.safetensors` (the same, of the best validation so far).
@@ -29,12 +33,12 @@ from vivavoce.labs.denoise.photos import Photos, load_folder
 MOST_NOISE = 55.0  # standard deviation of the noise, of 255
 PATCH = 64  # pixels
 BATCH = 16
-GREY_SHARE = 0.5  # of the patches are grey
+GREY_SHARE = 2 / 3  # of the patches are grey
 LEARNING_RATE = 1e-3
 AVERAGE_DECAY = 0.999
 WARM_UP = 200  # steps
 CLIP = 1.0  # gradient norm
-CHECKPOINT_STEPS = 250
+CHECKPOINT_STEPS = 100
 HELD_OUT = 10  # every tenth photograph is for validation
 VALIDATION_NOISE = 25.0
 VALIDATION_CROP = 192  # pixels, of each photograph's centre
@@ -52,7 +56,7 @@ class Batch:
 
 
 def batches(photos: Photos, generator: torch.Generator) -> Iterator[Batch]:
-    """Random patches with random noise of 0 to 55, half of them grey."""
+    """Random patches with random noise of 0 to 55, two of three grey."""
     while True:
         patches = photos.patches(BATCH, PATCH, generator)
         grey = torch.rand(BATCH, generator=generator) < GREY_SHARE
@@ -72,29 +76,48 @@ def noisy_batch(rgb: Tensor, grey: Tensor, sigma: Tensor, generator: torch.Gener
     return Batch(clean, clean + noise, level, counts)
 
 
+@dataclass(frozen=True)
+class Length:
+    """Of a training: in steps, or where `minutes` is given in minutes of training."""
+
+    steps: int
+    minutes: float | None = None
+
+    def share(self, step: int, seconds: float) -> float:
+        """What lies behind after so many steps and seconds, 0 to 1."""
+        return min(1.0, step / self.steps if self.minutes is None else seconds / (60 * self.minutes))
+
+
 class Training:
     """The network, its moving average, the optimizer and the random numbers: what a checkpoint holds."""
 
-    def __init__(self, photos: Photos, steps: int, learning_rate: float, seed: int) -> None:
+    def __init__(self, photos: Photos, length: Length, learning_rate: float, seed: int) -> None:
         torch.manual_seed(seed)
         self.network = Denoiser()
         self.average = {name: value.clone() for name, value in self.network.state_dict().items()}
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=learning_rate)
         self.generator = torch.Generator().manual_seed(seed)
-        self.photos, self.steps, self.learning_rate = photos, steps, learning_rate
-        self.step, self.best, self.losses = 0, 0.0, 0.0
+        self.photos, self.length, self.learning_rate = photos, length, learning_rate
+        self.step, self.seconds, self.best, self.loss = 0, 0.0, 0.0, 0.0
+
+    @property
+    def done(self) -> float:
+        """Which share of the training lies behind, 0 to 1."""
+        return self.length.share(self.step, self.seconds)
 
     def advance(self, steps: int) -> None:
-        """Train for so many steps."""
+        """Train for so many steps, or fewer if the end comes first."""
         stream = batches(self.photos, self.generator)
-        total = 0.0
-        for _ in range(steps):
-            total += self._train(next(stream))
-        self.losses = total / steps
+        losses = []
+        while len(losses) < steps and self.done < 1:
+            began = time.perf_counter()
+            losses.append(self._train(next(stream)))
+            self.seconds += time.perf_counter() - began
+        self.loss = float(np.mean(losses))
 
     def _train(self, batch: Batch) -> float:
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate * schedule(self.step, self.steps)
+            group["lr"] = self.learning_rate * schedule(self.step, self.done)
         with torch.autocast("cpu", torch.bfloat16):
             found = self.network(batch.noisy.contiguous(memory_format=torch.channels_last), batch.level)
         error = (found.float() - batch.clean).abs() * batch.counts
@@ -131,6 +154,7 @@ class Training:
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
             "step": self.step,
+            "seconds": self.seconds,
             "best": self.best,
         }
         torch.save(state, path.with_suffix(".new"))
@@ -143,12 +167,12 @@ class Training:
         self.average = state["average"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
-        self.step, self.best = state["step"], state["best"]
+        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
 
 
-def schedule(step: int, steps: int) -> float:
-    """Share of the learning rate: a linear warm-up, then a half cosine down to 0 at `steps`."""
-    return min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
+def schedule(step: int, done: float) -> float:
+    """Share of the learning rate: a linear warm-up, and a half cosine down to 0 where `done` is 1."""
+    return min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
 @torch.no_grad()
@@ -172,7 +196,7 @@ def main(arguments: list[str] | None = None) -> int:
     work.mkdir(parents=True, exist_ok=True)
     photos = load_folder(given.photos)
     seen, held = photos.split(HELD_OUT)
-    training = Training(seen, given.steps, given.learning_rate, given.seed)
+    training = Training(seen, Length(given.steps, given.minutes), given.learning_rate, given.seed)
     if (work / "checkpoint.pt").exists():
         training.restore(work / "checkpoint.pt")
     elif given.start:
@@ -180,21 +204,23 @@ def main(arguments: list[str] | None = None) -> int:
     _say(
         f"{len(seen)} photographs of {seen.megapixels:.0f} megapixels, {len(held)} for validation, step {training.step}"
     )
-    while training.step < given.steps:
-        began = time.perf_counter()
-        training.advance(min(CHECKPOINT_STEPS, given.steps - training.step))
-        _keep(training, held, work, time.perf_counter() - began)
+    while training.done < 1:
+        training.advance(CHECKPOINT_STEPS)
+        _keep(training, held, work)
     return 0
 
 
-def _keep(training: Training, held: Photos, work: Path, seconds: float) -> None:
+def _keep(training: Training, held: Photos, work: Path) -> None:
     score = validate(training.averaged(), held)
     weights.save(training.averaged(), work / "weights.safetensors")
     if score > training.best:
         training.best = score
         weights.save(training.averaged(), work / "best.safetensors")
     training.save(work / "checkpoint.pt")
-    _say(f"step {training.step}  loss {training.losses:.5f}  validation {score:.3f} dB  {seconds:.0f} s")
+    _say(
+        f"step {training.step}  loss {training.loss:.5f}  validation {score:.3f} dB  {training.seconds:.0f} s"
+        f"  {training.done:.0%}"
+    )
 
 
 def _say(line: str) -> None:
@@ -207,6 +233,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("photos", nargs="+", help="photographs, or folders of them")
     parser.add_argument("--work", required=True, help="folder for checkpoints and weights")
     parser.add_argument("--steps", type=int, default=20_000, help="until when, from the first step")
+    parser.add_argument("--minutes", type=float, help="train for so long instead, whatever number of steps that is")
     parser.add_argument("--from", dest="start", metavar="FILE", help="begin with these weights (safetensors)")
     parser.add_argument("--learning-rate", type=float, default=LEARNING_RATE)
     parser.add_argument("--seed", type=int, default=0)
