@@ -1,11 +1,12 @@
 """Measures the shipped denoiser on the public test sets, beside BM3D and non-local means, and writes docs/denoise.md.
 
-    python bench/denoise.py DATA --markdown docs/denoise.md
+    python bench/denoise.py DATA --colour PICTURE... --ensemble --markdown docs/denoise.md
     python bench/denoise.py DATA --weights run/best.safetensors --every 8     a first look
 
 DATA holds the folders BSD68 and Set12 of the literature (grey PNG files; not part of this project: their licence is for
 research). Noise is added to the exact pictures and is not cut off at black and white, as in the literature; the level
-is told to every method. One thread. The peers need `pip install bm3d scikit-image`.
+is told to every method. The pictures for colour are none that was trained on. One thread. The peers need
+`pip install bm3d scikit-image`.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ LEVELS = (15, 25, 50)  # of 255
 BLIND_LEVELS = (5, 10, 15, 25, 35, 50, 55)
 BLIND_TOLERANCE = 1.5
 PEER_LEVEL = 25
+HALF_PICTURES = 8  # how many pictures float32 and bfloat16 are compared on
 JPEG_QUALITIES = (20, 30, 40)
 PHOTONS = (30, 100, 300)  # counted at white
 TARGETS = {("BSD68", 15): 31.65, ("BSD68", 25): 29.20, ("BSD68", 50): 26.25, ("Set12", 25): 30.40}
@@ -55,6 +57,8 @@ class Numbers:
     blind: list[tuple[int, float, float, float]] = field(default_factory=list)  # level, mean, largest, share within
     unchanged: list[tuple[str, float, float]] = field(default_factory=list)  # set, median dB, share from 45 dB on
     real: list[tuple[str, float, float]] = field(default_factory=list)  # what, before, after
+    colour: list[tuple[str, list[float]]] = field(default_factory=list)  # picture, dB at each of the levels
+    bfloat16: list[tuple[int, float, float]] = field(default_factory=list)  # level, dB lost, times as fast
 
 
 def main() -> int:
@@ -75,6 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="folder that holds BSD68 and Set12")
     parser.add_argument("--weights", default=str(weights.SHIPPED), help="safetensors to measure instead of the shipped")
+    parser.add_argument(
+        "--colour", nargs="+", default=[], metavar="PICTURE", help="photographs for the table of colour"
+    )
     parser.add_argument("--every", type=int, default=1, help="only each so many-th picture")
     parser.add_argument(
         "--peers-every", type=int, default=8, help="peers on each so many-th picture of BSD68; 0 for none"
@@ -95,15 +102,16 @@ def _load(folder: Path, every: int) -> Iterator[np.ndarray]:
 def measure(network: Denoiser, sets: dict[str, list[np.ndarray]], arguments: argparse.Namespace) -> Numbers:
     """All numbers of the page."""
     numbers = Numbers(pictures={name: len(pictures) for name, pictures in sets.items()})
-    methods = {"one pass": ours(network)} | (
-        {"self-ensemble": ours(network, restore.Manner(ensemble=True))} if arguments.ensemble else {}
-    )
+    methods = {"one pass": ours(network)} | ({"self-ensemble": ours(network, True)} if arguments.ensemble else {})
     for label, method in methods.items():
         for name, pictures in sets.items():
             for level in LEVELS:
                 numbers.psnr[label, name, level] = score(method, pictures, level)
                 _say(f"{label} {name} {level}: {numbers.psnr[label, name, level]:.3f} dB")
     everything = [picture for pictures in sets.values() for picture in pictures]
+    few = sets["BSD68"][:: max(1, len(sets["BSD68"]) // HALF_PICTURES)]
+    numbers.bfloat16 = [half(network, few, level) for level in LEVELS] if restore.has_fast_bfloat16() else []
+    numbers.colour = [(Path(file).stem, coloured(network, Path(file))) for file in arguments.colour]
     numbers.blind = [blind(everything, level) for level in BLIND_LEVELS]
     numbers.unchanged = [unchanged(network, name, pictures) for name, pictures in sets.items()]
     numbers.real = real_noise(network, sets["BSD68"][::4])
@@ -118,9 +126,15 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def ours(network: Denoiser, manner: restore.Manner = restore.Manner()) -> Method:
+def ours(network: Denoiser, ensemble: bool = False, exact: bool = False) -> Method:
     """The shipped network."""
-    return lambda noisy, level: restore.run(network, torch.from_numpy(noisy)[None], level, manner)[0].numpy()
+    manner = restore.Manner(ensemble, exact)
+
+    def method(noisy: np.ndarray, level: float) -> np.ndarray:
+        image = torch.from_numpy(np.atleast_3d(noisy)).permute(2, 0, 1)
+        return restore.run(network, image, level, manner).permute(1, 2, 0).numpy().reshape(noisy.shape)
+
+    return method
 
 
 def peers() -> dict[str, Method]:
@@ -159,10 +173,23 @@ def score(method: Method, pictures: list[np.ndarray], level: float) -> float:
     return float(np.mean([psnr(method(add_noise(p, level, i), level), p) for i, p in enumerate(pictures)]))
 
 
-def peer(name: str, method: Method, pictures: list[np.ndarray]) -> tuple[str, float, float]:
+def coloured(network: Denoiser, file: Path) -> list[float]:
+    """PSNR of one colour picture at each of the levels."""
+    picture = np.asarray(Image.open(file).convert("RGB"), dtype=np.float32) / 255
+    return [score(ours(network), [picture], level) for level in LEVELS]
+
+
+def half(network: Denoiser, pictures: list[np.ndarray], level: int) -> tuple[int, float, float]:
+    """What bfloat16 loses against float32 in dB, and how many times as fast it is."""
+    _, exact, slow = peer("float32", ours(network, exact=True), pictures, level)
+    _, found, fast = peer("bfloat16", ours(network), pictures, level)
+    return level, exact - found, slow / fast
+
+
+def peer(name: str, method: Method, pictures: list[np.ndarray], level: int = PEER_LEVEL) -> tuple[str, float, float]:
     """PSNR and processor seconds a megapixel."""
     began = time.process_time()
-    found = score(method, pictures, PEER_LEVEL)
+    found = score(method, pictures, level)
     seconds = (time.process_time() - began) / (sum(p.size for p in pictures) / 1e6)
     _say(f"{name}: {found:.3f} dB, {seconds:.1f} s a megapixel")
     return name, found, seconds
@@ -244,7 +271,13 @@ def markdown(numbers: Numbers, arguments: argparse.Namespace) -> str:
     """The page."""
     state = STATE.format(steps=weights.STEPS)
     parts = [HEAD.format(state=state), _psnr_table(numbers), _peer_table(numbers)]
-    parts += [_blind_table(numbers), _unchanged_table(numbers), _real_table(numbers)]
+    parts += [
+        _colour_table(numbers),
+        _half_table(numbers),
+        _blind_table(numbers),
+        _unchanged_table(numbers),
+        _real_table(numbers),
+    ]
     if arguments.every > 1:
         parts.insert(1, f"Only every {arguments.every}th picture was used.\n\n")
     return "".join(parts).rstrip() + "\n"
@@ -283,6 +316,31 @@ def _peer_table(numbers: Numbers) -> str:
         "| | PSNR (dB) | seconds a megapixel | times the network's |\n|---|---|---|---|",
     ]
     lines += [f"| {name} | {found:.2f} | {took:.2f} | {took / ours:.1f} |" for name, found, took in numbers.peers]
+    return "\n".join([*lines, "\n"])
+
+
+def _colour_table(numbers: Numbers) -> str:
+    if not numbers.colour:
+        return ""
+    lines = [
+        "## Colour pictures, known level\n",
+        "PSNR in dB over red, green and blue. Photographs that were not trained on.\n",
+        f"| | {' | '.join(f'σ {level}' for level in LEVELS)} |\n{'|---' * (1 + len(LEVELS))}|",
+    ]
+    lines += [f"| {name} | {' | '.join(f'{value:.2f}' for value in found)} |" for name, found in numbers.colour]
+    return "\n".join([*lines, "\n"])
+
+
+def _half_table(numbers: Numbers) -> str:
+    if not numbers.bfloat16:
+        return ""
+    lines = [
+        "## bfloat16\n",
+        "Where the processor multiplies in bfloat16 the network does so too; `--exact` keeps it to float32. The numbers of"
+        " this page are those of bfloat16.\n",
+        "| σ | lost (dB) | times as fast |\n|---|---|---|",
+    ]
+    lines += [f"| {level} | {lost:.4f} | {faster:.2f} |" for level, lost, faster in numbers.bfloat16]
     return "\n".join([*lines, "\n"])
 
 

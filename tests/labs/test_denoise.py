@@ -371,7 +371,6 @@ def test_the_schedule_rises_and_falls() -> None:
 def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(
     tmp_path: Path, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train, "BATCH", 1)
     monkeypatch.setattr(train, "CHECKPOINT_STEPS", 1)
     monkeypatch.setattr(train, "VALIDATION_CROP", 64)
     (tmp_path / "photos").mkdir()
@@ -385,7 +384,7 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(train.Training, "save", stop_after_the_first)
-    words = [str(tmp_path / "photos"), "--steps", "2", "--threads", "1", "--work"]
+    words = [str(tmp_path / "photos"), "--steps", "2", "--batch", "1", "--device", "cpu", "--threads", "1", "--work"]
     assert train.main([*words, str(tmp_path / "whole")]) == 0
     with pytest.raises(KeyboardInterrupt):
         train.main([*words, str(tmp_path / "stopped")])

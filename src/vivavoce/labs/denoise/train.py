@@ -2,7 +2,7 @@
 
     python -m vivavoce.labs.denoise.train photos/ --work run/ --steps 20000
     python -m vivavoce.labs.denoise.train photos/ --work run2/ --from run/weights.safetensors --learning-rate 5e-4
-    python -m vivavoce.labs.denoise.train photos/ --work run3/ --minutes 90
+    python -m vivavoce.labs.denoise.train photos/ --work run3/ --minutes 10 --device cuda --batch 64
 
 With `--minutes` the learning rate falls by the clock, so that it reaches its end then however busy the machine is; with
 `--steps` a run can be repeated to the bit.
@@ -54,13 +54,17 @@ class Batch:
     level: Tensor
     counts: Tensor
 
+    def to(self, device: str) -> Batch:
+        """The same on another device."""
+        return Batch(*(part.to(device) for part in (self.clean, self.noisy, self.level, self.counts)))
 
-def batches(photos: Photos, generator: torch.Generator) -> Iterator[Batch]:
-    """Random patches with random noise of 0 to 55, two of three grey."""
+
+def batches(photos: Photos, size: int, generator: torch.Generator) -> Iterator[Batch]:
+    """`size` random patches each with random noise of 0 to 55, two of three grey."""
     while True:
-        patches = photos.patches(BATCH, PATCH, generator)
-        grey = torch.rand(BATCH, generator=generator) < GREY_SHARE
-        sigma = MOST_NOISE / 255 * torch.rand(BATCH, generator=generator)
+        patches = photos.patches(size, PATCH, generator)
+        grey = torch.rand(size, generator=generator) < GREY_SHARE
+        sigma = MOST_NOISE / 255 * torch.rand(size, generator=generator)
         yield noisy_batch(patches, grey, sigma, generator)
 
 
@@ -77,11 +81,15 @@ def noisy_batch(rgb: Tensor, grey: Tensor, sigma: Tensor, generator: torch.Gener
 
 
 @dataclass(frozen=True)
-class Length:
-    """Of a training: in steps, or where `minutes` is given in minutes of training."""
+class Plan:
+    """How long to train, in steps or where `minutes` is given in minutes, and how."""
 
     steps: int
     minutes: float | None = None
+    learning_rate: float = LEARNING_RATE
+    batch: int = BATCH
+    seed: int = 0
+    device: str = "cpu"
 
     def share(self, step: int, seconds: float) -> float:
         """What lies behind after so many steps and seconds, 0 to 1."""
@@ -91,34 +99,34 @@ class Length:
 class Training:
     """The network, its moving average, the optimizer and the random numbers: what a checkpoint holds."""
 
-    def __init__(self, photos: Photos, length: Length, learning_rate: float, seed: int) -> None:
-        torch.manual_seed(seed)
-        self.network = Denoiser()
+    def __init__(self, photos: Photos, plan: Plan) -> None:
+        torch.manual_seed(plan.seed)
+        self.network = Denoiser().to(plan.device)
         self.average = {name: value.clone() for name, value in self.network.state_dict().items()}
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=learning_rate)
-        self.generator = torch.Generator().manual_seed(seed)
-        self.photos, self.length, self.learning_rate = photos, length, learning_rate
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=plan.learning_rate)
+        self.generator = torch.Generator().manual_seed(plan.seed)
+        self.photos, self.plan = photos, plan
         self.step, self.seconds, self.best, self.loss = 0, 0.0, 0.0, 0.0
 
     @property
     def done(self) -> float:
         """Which share of the training lies behind, 0 to 1."""
-        return self.length.share(self.step, self.seconds)
+        return self.plan.share(self.step, self.seconds)
 
     def advance(self, steps: int) -> None:
         """Train for so many steps, or fewer if the end comes first."""
-        stream = batches(self.photos, self.generator)
+        stream = batches(self.photos, self.plan.batch, self.generator)
         losses = []
         while len(losses) < steps and self.done < 1:
             began = time.perf_counter()
-            losses.append(self._train(next(stream)))
+            losses.append(self._train(next(stream).to(self.plan.device)))
             self.seconds += time.perf_counter() - began
         self.loss = float(np.mean(losses))
 
     def _train(self, batch: Batch) -> float:
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate * schedule(self.step, self.done)
-        with torch.autocast("cpu", torch.bfloat16):
+            group["lr"] = self.plan.learning_rate * schedule(self.step, self.done)
+        with torch.autocast(torch.device(self.plan.device).type, torch.bfloat16):
             found = self.network(batch.noisy.contiguous(memory_format=torch.channels_last), batch.level)
         error = (found.float() - batch.clean).abs() * batch.counts
         loss = error.sum() / batch.counts.expand_as(error).sum()
@@ -162,9 +170,9 @@ class Training:
 
     def restore(self, path: Path) -> None:
         """Go on from what `save` wrote."""
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
         self.network.load_state_dict(state["network"])
-        self.average = state["average"]
+        self.average = {name: value.to(self.plan.device) for name, value in state["average"].items()}
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
@@ -196,7 +204,9 @@ def main(arguments: list[str] | None = None) -> int:
     work.mkdir(parents=True, exist_ok=True)
     photos = load_folder(given.photos)
     seen, held = photos.split(HELD_OUT)
-    training = Training(seen, Length(given.steps, given.minutes), given.learning_rate, given.seed)
+    training = Training(
+        seen, Plan(given.steps, given.minutes, given.learning_rate, given.batch, given.seed, given.device)
+    )
     if (work / "checkpoint.pt").exists():
         training.restore(work / "checkpoint.pt")
     elif given.start:
@@ -236,6 +246,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, help="train for so long instead, whatever number of steps that is")
     parser.add_argument("--from", dest="start", metavar="FILE", help="begin with these weights (safetensors)")
     parser.add_argument("--learning-rate", type=float, default=LEARNING_RATE)
+    parser.add_argument("--batch", type=int, default=BATCH, help="patches a step")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     return parser
