@@ -37,24 +37,21 @@ class Numbers:
 
 HEAD = """# The denoiser, measured
 
-Written by `python bench/denoise.py DATA --markdown docs/denoise.md`, on one thread. Do not edit.
+Written by `python bench/denoise.py DATA --colour PICTURE... --ensemble --markdown docs/denoise.md`, on one thread. Do not
+edit.
 
 `viva lab denoise` ships with a network of 960,256 numbers (1.9 MB in half precision) for grey and colour and every level
-of noise from 0 to 55 of 255. It was trained by this project's own recipe, `python -m vivavoce.labs.denoise.train`:
-bfloat16, 16 patches of 64×64 pixels a step, half of them grey, Adam, a cosine schedule, a moving average of the weights.
+of noise from 0 to 55 of 255. It was trained by this project's own recipe: [how](denoise-training.md).
 
 {state}
 
-The photographs: 23 of the 24 Kodak pictures, those that come with scikit-image and scikit-learn, and the photographs among
-the wallpapers of Debian's packages lomiri-wallpapers (CC0, CC-BY and CC-BY-SA), mate-backgrounds and
-plasma-workspace-wallpapers (GPL-2+ as packaged): 69 in all, 62 to train on (44 megapixels). Large ones were shrunk. None
-of the test pictures below, nor any other of the Berkeley set they come from, was trained on.
+None of the test pictures below, nor any other of the Berkeley set they come from, was trained on.
 
 """
-STATE = """**This is an early checkpoint.** The recipe was stopped after {steps:,} steps, for want of time, and the targets are not
-reached yet. It is about as good as BM3D on BSD68, a little behind beside it on the same noise, half a decibel behind on
-Set12, and an order of magnitude faster; fast non-local means are faster still, and worse. The training goes on from the committed
-weights with `--from`."""
+STATE = """**This is an early checkpoint.** The training was stopped after {steps:,} steps, for want of time, and the targets are
+not reached yet. It is about as good as BM3D on BSD68, a little behind beside it on the same noise, half a decibel behind
+on Set12, and an order of magnitude faster; fast non-local means are faster still, and worse. The training goes on from
+these weights with `--from`."""
 
 
 def markdown(numbers: Numbers, every: int) -> str:
@@ -169,7 +166,8 @@ def _unchanged_table(numbers: Numbers) -> str:
 def _real_table(numbers: Numbers) -> str:
     lines = [
         "## Other kinds of noise\n",
-        "BSD68 in 8 bits, `--noise auto`. The network has seen neither kind in training.\n",
+        "BSD68 in 8 bits, `--noise auto`. The network has seen neither kind in training. JPEG artefacts are no independent"
+        " noise: next to none of it is found in them, and so they stay.\n",
         "| | before (dB) | after (dB) |\n|---|---|---|",
     ]
     lines += [f"| {name} | {before:.2f} | {after:.2f} |" for name, before, after in numbers.real]

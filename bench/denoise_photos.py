@@ -4,7 +4,7 @@
     python -m vivavoce.labs.denoise.train OUT --work run/
 
 KODAK holds the 24 pictures of the Kodak lossless true-colour suite (01.png to 24.png), which may be used without
-restriction. The others come from packages: it needs pip and, on Debian, apt-get and dpkg. Drawings, textures and pictures
+restriction. The others come from packages: it needs pip and, on Debian, apt-get and dpkg. Drawings and pictures
 whose origin is not said are left out, and so is Kodak's 23, a part of which is among the test pictures (Set12's parrot).
 """
 
