@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,7 +135,7 @@ def run(network: Denoiser, noisy: Tensor, level: float, manner: Manner) -> Tenso
 
 def has_fast_bfloat16() -> bool:
     """Whether the processor multiplies in bfloat16: almost twice as fast, and less than 0.01 dB from float32."""
-    known = getattr(torch.cpu, "get_capabilities", dict)()  # of newer versions of PyTorch
+    known: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # of newer versions of PyTorch
     return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 
 

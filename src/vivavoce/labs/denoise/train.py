@@ -116,7 +116,7 @@ class Training:
     def advance(self, steps: int) -> None:
         """Train for so many steps, or fewer if the end comes first."""
         stream = batches(self.photos, self.plan.batch, self.generator)
-        losses = []
+        losses: list[float] = []
         while len(losses) < steps and self.done < 1:
             began = time.perf_counter()
             losses.append(self._train(next(stream).to(self.plan.device)))
