@@ -48,10 +48,10 @@ of noise from 0 to 55 of 255. It was trained by this project's own recipe: [how]
 None of the test pictures below, nor any other of the Berkeley set they come from, was trained on.
 
 """
-STATE = """**This is an early checkpoint.** The training was stopped after {steps:,} steps, for want of time, and the targets are
-not reached yet. It is about as good as BM3D on BSD68, a little behind beside it on the same noise, half a decibel behind
-on Set12, and an order of magnitude faster; fast non-local means are faster still, and worse. The training goes on from
-these weights with `--from`."""
+STATE = """**This is an early checkpoint.** The training was stopped after {steps:,} steps, for want of processor time, and the
+targets are not reached yet. It is level with BM3D on BSD68, half a decibel behind its published numbers on Set12, and an
+order of magnitude faster; fast non-local means are faster still, and worse. The training goes on from these weights with
+`--from`."""
 
 
 def markdown(numbers: Numbers, every: int) -> str:
