@@ -22,13 +22,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from _denoise_page import BLIND_TOLERANCE, LEVELS, PEER_LEVEL, SETS, Numbers, markdown
+from _denoise_page import BLIND_TOLERANCE, ENSEMBLE_LEVEL, ENSEMBLE_SET, LEVELS, PEER_LEVEL, SETS, Numbers, markdown
 from vivavoce.labs.denoise import restore, weights
 from vivavoce.labs.denoise.network import Denoiser
 from vivavoce.measure import noise_level
 
 BLIND_LEVELS = (5, 10, 15, 25, 35, 50, 55)
-ENSEMBLE_LEVEL = 25
 HALF_PICTURES = 8  # how many pictures float32 and bfloat16 are compared on
 JPEG_QUALITIES = (20, 30, 40)
 PHOTONS = (30, 100, 300)  # counted at white
@@ -80,9 +79,9 @@ def measure(network: Denoiser, sets: dict[str, list[np.ndarray]], arguments: arg
     for name, pictures in sets.items():
         for level in LEVELS:
             numbers.psnr["one pass", name, level] = _scored(ours(network), pictures, f"one pass {name}", level)
-        if arguments.ensemble:
-            found = _scored(ours(network, ensemble=True), pictures, f"self-ensemble {name}", ENSEMBLE_LEVEL)
-            numbers.psnr["self-ensemble", name, ENSEMBLE_LEVEL] = found
+    if arguments.ensemble:
+        found = _scored(ours(network, ensemble=True), sets[ENSEMBLE_SET], "self-ensemble", ENSEMBLE_LEVEL)
+        numbers.psnr["self-ensemble", ENSEMBLE_SET, ENSEMBLE_LEVEL] = found
     few = sets["BSD68"][:: max(1, len(sets["BSD68"]) // HALF_PICTURES)]
     numbers.bfloat16 = [half(network, few, level) for level in LEVELS] if restore.has_fast_bfloat16() else []
     numbers.colour = [(Path(file).stem, coloured(network, Path(file))) for file in arguments.colour]
