@@ -19,6 +19,7 @@ from vivavoce.labs.denoise import colour, pictures, png16, restore, train, weigh
 from vivavoce.labs.denoise.network import Denoiser
 from vivavoce.labs.denoise.photos import Photos, load_folder
 from vivavoce.labs.denoise.pictures import Picture
+from vivavoce.labs.denoise.restore import Manner
 from vivavoce.labs.lab import LabError
 
 LARGEST_WEIGHTS = 2_000_000  # bytes in the wheel
@@ -93,10 +94,10 @@ def test_a_picture_in_tiles_is_the_picture_at_once(
     network: Denoiser, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     picture = noisy(photo, kind=np.uint16)
-    whole = restore.restore(network, picture, LEVEL)
+    whole = restore.restore(network, picture, LEVEL, Manner(exact=True))
     monkeypatch.setattr(restore, "TILE", 64)
     seen: list[float] = []
-    tiled = restore.restore(network, picture, LEVEL, advance=seen.append)
+    tiled = restore.restore(network, picture, LEVEL, Manner(exact=True), advance=seen.append)
     assert np.abs(tiled.pixels.astype(int) - whole.pixels).max() <= 2
     np.testing.assert_allclose(tiled.removed, whole.removed, rtol=1e-3)
     assert len(seen) == 6
@@ -112,15 +113,28 @@ def test_any_size_is_a_picture(network: Denoiser, shape: tuple[int, int]) -> Non
 def test_the_ensemble_is_the_mean_over_the_symmetries_of_the_square(network: Denoiser) -> None:
     image = torch.rand(1, 12, 20, generator=torch.Generator().manual_seed(1))
     expected = [
-        back(restore.run(network, there(image), LEVEL, ensemble=False))
+        back(restore.run(network, there(image), LEVEL, Manner(exact=True)))
         for there, back in (
             (lambda x, k=k, m=m: torch.rot90(x.flip(2) if m else x, k, (1, 2)),
              lambda x, k=k, m=m: torch.rot90(x, -k, (1, 2)).flip(2) if m else torch.rot90(x, -k, (1, 2)))
             for k in range(4) for m in (False, True)
         )
     ]  # fmt: skip
-    found = restore.run(network, image, LEVEL, ensemble=True)
+    found = restore.run(network, image, LEVEL, Manner(ensemble=True, exact=True))
     torch.testing.assert_close(found, torch.stack(expected).mean(0), atol=1e-5, rtol=0)
+
+
+def test_bfloat16_is_nearly_float32_and_can_be_turned_off(
+    network: Denoiser, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = torch.from_numpy(noisy(photo)[..., 0] / np.float32(255))[None]
+    monkeypatch.setattr(restore, "has_fast_bfloat16", lambda: True)
+    fast, exact = (restore.run(network, image, LEVEL, Manner(exact=exact)) for exact in (False, True))
+    assert not torch.equal(fast, exact)
+    scores = [psnr(255 * found.numpy()[0], photo[..., 0]) for found in (fast, exact)]
+    assert scores[0] == pytest.approx(scores[1], abs=0.02)
+    monkeypatch.setattr(restore, "has_fast_bfloat16", lambda: False)
+    assert torch.equal(restore.run(network, image, LEVEL, Manner()), exact)
 
 
 def test_the_level_is_estimated_from_parts_of_a_large_picture(
@@ -348,7 +362,7 @@ def test_large_photographs_are_shrunk(tmp_path: Path) -> None:
 
 
 def test_the_schedule_rises_and_falls() -> None:
-    shares = [train.schedule(step, 1000) for step in range(1001)]
+    shares = [train.schedule(step, step / 1000) for step in range(1001)]
     assert np.argmax(shares) == pytest.approx(train.WARM_UP, abs=1)
     assert shares[0] < 0.01
     assert shares[-1] == 0
@@ -357,7 +371,6 @@ def test_the_schedule_rises_and_falls() -> None:
 def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(
     tmp_path: Path, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train, "BATCH", 1)
     monkeypatch.setattr(train, "CHECKPOINT_STEPS", 1)
     monkeypatch.setattr(train, "VALIDATION_CROP", 64)
     (tmp_path / "photos").mkdir()
@@ -371,7 +384,7 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(train.Training, "save", stop_after_the_first)
-    words = [str(tmp_path / "photos"), "--steps", "2", "--threads", "1", "--work"]
+    words = [str(tmp_path / "photos"), "--steps", "2", "--batch", "1", "--device", "cpu", "--threads", "1", "--work"]
     assert train.main([*words, str(tmp_path / "whole")]) == 0
     with pytest.raises(KeyboardInterrupt):
         train.main([*words, str(tmp_path / "stopped")])

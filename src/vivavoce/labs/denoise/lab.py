@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vivavoce.labs.denoise import pictures, proof, weights
 from vivavoce.labs.denoise.files import STREAM, Job, plan
 from vivavoce.labs.denoise.network import Denoiser
-from vivavoce.labs.denoise.restore import Restored, estimate, restore
+from vivavoce.labs.denoise.restore import Manner, estimate, restore
 from vivavoce.labs.figures import ImagePlot
 from vivavoce.labs.lab import Context, Lab, LabError, Option, Result, Table
 
@@ -22,10 +23,11 @@ MOST_MAPS = 4  # pictures whose map of noise a page shows
 
 @dataclass(frozen=True)
 class Done:
-    """A picture that was restored."""
+    """What is said of a picture that was restored; its pixels are in the file alone, so that any number of them will do."""
 
     job: Job
-    restored: Restored
+    level: float
+    removed: NDArray[np.float64]  # as in Restored
     shape: tuple[int, ...]
     bits: int
     seconds: float
@@ -44,6 +46,7 @@ class Denoise(Lab):
     options = (
         Option("noise", "Level of the noise: its standard deviation in units of 1/255, or auto.", str, AUTO, "LEVEL"),
         Option("ensemble", "Average eight turned and mirrored runs: slower, a little better.", bool),
+        Option("exact", "Compute in float32, also where the processor is faster in bfloat16.", bool),
     )
     product = (
         "The clean picture, or the folder of them; - is standard output. [default: beside the input, with -denoised]"
@@ -118,14 +121,16 @@ def _restored(network: Denoiser, job: Job, level: float | None, context: Context
         raise LabError(f"{job.name}: {error}; give its noise with --noise") from None
     work = float(pixels.shape[0] * pixels.shape[1])
     with context.progress.task(job.name, work) as advance:
-        restored = restore(network, pixels, level, context.options["ensemble"], advance)
+        manner = Manner(context.options["ensemble"], context.options["exact"])
+        restored = restore(network, pixels, level, manner, advance)
     clean = picture.with_pixels(restored.pixels)
     try:
         data = pictures.write(clean, job.format(picture.format))
     except LabError as error:
         raise LabError(f"{job.target or STREAM}: {error}") from None
     job.write(data)
-    return Done(job, restored, pixels.shape, 8 * pixels.dtype.itemsize, time.perf_counter() - began)
+    bits, seconds = 8 * pixels.dtype.itemsize, time.perf_counter() - began
+    return Done(job, restored.level, restored.removed, pixels.shape, bits, seconds)
 
 
 def _result(done: Sequence[Done], failed: Sequence[str]) -> Result:
@@ -139,7 +144,7 @@ def _result(done: Sequence[Done], failed: Sequence[str]) -> Result:
 
 
 def _answer(done: Sequence[Done], failed: Sequence[str]) -> str:
-    levels = [item.restored.level for item in done]
+    levels = [item.level for item in done]
     left = f" {len(failed)} could not be used." if failed else ""
     if len(done) == 1:
         removed = _removed(done[0])
@@ -152,7 +157,7 @@ def _answer(done: Sequence[Done], failed: Sequence[str]) -> str:
 
 def _removed(item: Done) -> float:
     """Standard deviation of all that was taken away, of 255."""
-    return float(np.sqrt(np.mean(item.restored.removed**2)))
+    return float(np.sqrt(np.mean(item.removed**2)))
 
 
 def _table(done: Sequence[Done]) -> Table:
@@ -160,7 +165,7 @@ def _table(done: Sequence[Done]) -> Table:
         [
             item.job.name,
             f"{item.shape[1]} × {item.shape[0]}, {'colour' if item.shape[2] == 3 else 'grey'}, {item.bits} bits",
-            f"{item.restored.level:.2f}",
+            f"{item.level:.2f}",
             f"{_removed(item):.2f}",
             f"{item.seconds:.1f}",
             "standard output" if item.job.target is None else str(item.job.target),
@@ -180,7 +185,7 @@ def _map(index: int, item: Done) -> ImagePlot:
         "pixels from the left",
         "pixels from the bottom",
         "of 255",
-        item.restored.removed[::-1],
+        item.removed[::-1],
         (0.0, float(width)),
         (0.0, float(height)),
     )
@@ -192,9 +197,9 @@ def _data(item: Done) -> dict[str, object]:
         "written_to": None if item.job.target is None else str(item.job.target),
         "shape": list(item.shape),
         "bits": item.bits,
-        "noise": item.restored.level,
+        "noise": item.level,
         "removed": _removed(item),
-        "map": item.restored.removed,
+        "map": item.removed,
         "seconds": item.seconds,
     }
 

@@ -15,12 +15,16 @@ LONGEST = 1600  # pixels; a larger photograph is shrunk by a whole number, which
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 
 
+LEAST = 128  # pixels; a photograph whose half is smaller than this has no half
+
+
 class Photos:
     """Photographs in memory, each (H, W, 3), uint8."""
 
     def __init__(self, images: Sequence[np.ndarray]) -> None:
         self.images = list(images)
         self._areas = torch.tensor([float(image.shape[0] * image.shape[1]) for image in self.images])
+        self._halves = [_half(image) for image in self.images]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -36,9 +40,14 @@ class Photos:
         return Photos(kept), Photos(self.images[::every])
 
     def patches(self, count: int, size: int, generator: torch.Generator) -> Tensor:
-        """Random squares, (count, 3, size, size) in [0, 1], turned and mirrored at random; every pixel equally often."""
+        """Random squares, (count, 3, size, size) in [0, 1], turned and mirrored at random; every pixel equally often.
+
+        Half of them are cut from the photographs at half their size, which are sharper.
+        """
         chosen = torch.multinomial(self._areas, count, replacement=True, generator=generator)
-        return torch.stack([self._patch(self.images[index], size, generator) for index in chosen.tolist()])
+        halved = torch.rand(count, generator=generator) < 0.5
+        sources = [(self._halves if half else self.images)[i] for i, half in zip(chosen, halved, strict=True)]
+        return torch.stack([self._patch(source, size, generator) for source in sources])
 
     def centres(self, size: int) -> Iterator[Tensor]:
         """The centre of each photograph, (3, size, size) in [0, 1]."""
@@ -72,6 +81,12 @@ def _read(file: Path) -> np.ndarray:
     image = require("PIL.Image").open(file).convert("RGB")
     factor = -(-max(image.size) // LONGEST)
     return np.asarray(image.reduce(factor))
+
+
+def _half(image: np.ndarray) -> np.ndarray:
+    if min(image.shape[:2]) < 2 * LEAST:
+        return image
+    return np.asarray(require("PIL.Image").fromarray(image).reduce(2))
 
 
 def _tensor(patch: np.ndarray) -> Tensor:

@@ -16,6 +16,7 @@ from vivavoce.report.png import SIGNATURE, chunk
 CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}  # by colour type: grey, RGB, grey with alpha, RGB with alpha
 KEPT = {b"cHRM", b"gAMA", b"iCCP", b"sRGB", b"cICP", b"pHYs", b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"tIME"}
 LEVEL = 6  # of zlib
+ROWS = 256  # that are compressed at a time
 _BYTES = 2
 
 
@@ -52,15 +53,26 @@ def encode(picture: Png16) -> bytes:
     """The bytes of a PNG file; its lines are differences to the pixel on the left."""
     height, width, channels = picture.pixels.shape
     kind = next(kind for kind, count in CHANNELS.items() if count == channels)
-    flat = np.ascontiguousarray(picture.pixels.astype(">u2")).view(np.uint8).reshape(height, -1)
-    step = channels * _BYTES
-    lines = np.empty((height, 1 + flat.shape[1]), np.uint8)
+    header = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
+    body = [*picture.chunks, (b"IDAT", _packed(picture.pixels)), (b"IEND", b"")]
+    return SIGNATURE + b"".join(chunk(*part) for part in [(b"IHDR", header), *body])
+
+
+def _packed(pixels: NDArray[np.uint16]) -> bytes:
+    """The lines, compressed a few at a time so that no second copy of a large picture is made."""
+    packer = zlib.compressobj(LEVEL)
+    parts = [packer.compress(_filtered(pixels[top : top + ROWS])) for top in range(0, len(pixels), ROWS)]
+    return b"".join([*parts, packer.flush()])
+
+
+def _filtered(rows: NDArray[np.uint16]) -> bytes:
+    flat = np.ascontiguousarray(rows.astype(">u2")).view(np.uint8).reshape(len(rows), -1)
+    step = rows.shape[2] * _BYTES
+    lines = np.empty((len(rows), 1 + flat.shape[1]), np.uint8)
     lines[:, 0] = 1
     lines[:, 1:] = flat
     lines[:, 1 + step :] -= flat[:, :-step]
-    header = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
-    body = [*picture.chunks, (b"IDAT", zlib.compress(lines.tobytes(), LEVEL)), (b"IEND", b"")]
-    return SIGNATURE + b"".join(chunk(*part) for part in [(b"IHDR", header), *body])
+    return lines.tobytes()
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:

