@@ -24,7 +24,9 @@ def absolutes(output, target):
 
 
 def huber(output, target):
-    return F.huber_loss(output, target)  # looked up here: a watch sees only functions that are looked up while it goes on
+    return F.huber_loss(
+        output, target
+    )  # looked up here: a watch sees only functions that are looked up while it goes on
 
 
 def absolutes_by_function(output, target):
@@ -215,7 +217,9 @@ def test_an_optimizer_that_wears_itself_out(watched):  # noqa: F811
 def test_rare_positives_are_no_label_noise(watched):  # noqa: F811
     """One in thirty: the loss hardly falls below a constant's, on validation data not at all, although the ranking is good."""
     x = torch.randn(4000, 16)
-    y = (torch.rand(4000) < torch.sigmoid(1.8 * x[:, 0] * x[:, 1] + 1.5 * x[:, 2] - x[:, 3] ** 2 - 4.8)).float()[:, None]
+    y = (torch.rand(4000) < torch.sigmoid(1.8 * x[:, 0] * x[:, 1] + 1.5 * x[:, 2] - x[:, 3] ** 2 - 4.8)).float()[
+        :, None
+    ]
     model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1))
     with watched:
         optimizer = torch.optim.AdamW(model.parameters(), 2e-3)

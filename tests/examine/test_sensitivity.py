@@ -26,9 +26,9 @@ def test_default_norm_is_that_of_pytorchs_own_initialisation(layer):
     parameter = next(iter(run.parameters.values()))
     shape = tuple(layer.weight.shape)
     expected = float(torch.linalg.vector_norm(layer.weight.detach()))
-    assert default_norm(parameter.__class__(id=0, model=0, name="w", shape=shape, dtype="", module_class=type(layer).__name__)) == pytest.approx(
-        expected, rel=0.1
-    )
+    assert default_norm(
+        parameter.__class__(id=0, model=0, name="w", shape=shape, dtype="", module_class=type(layer).__name__)
+    ) == pytest.approx(expected, rel=0.1)
 
 
 def test_sensitivity_does_not_change_with_the_scale_of_the_loss():
