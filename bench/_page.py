@@ -93,7 +93,7 @@ def _runs(verdicts: Sequence[Verdict]) -> str:
     faults_in_part = sum(len(program.faults) for program in load("report"))
     return (
         f"{len(programs)} report programs, {len(faults)} of {faults_in_part} faults: {len(sick)} sick and {len(healthy)} healthy runs "
-        f"({', '.join(counted)}; which runs a seed lacks was left to chance). Five seeds are aimed at.\n"
+        f"({', '.join(counted)}).\n"
     )
 
 
@@ -186,7 +186,7 @@ def _times(verdicts: Sequence[Verdict], rows: dict[str, Times]) -> str:
     lines = [
         "## Time to verdict",
         "",
-        f"{len(known)} runs, drawn at random, were cut off at {len(SHARES)} points ({', '.join(f'{share:.0%}' for share in SHARES)} of their steps) and examined "
+        f"{len(known)} runs were cut off at {len(SHARES)} points ({', '.join(f'{share:.0%}' for share in SHARES)} of their steps) and examined "
         "there as if they were still going on. The live examination looks as often as its budget lets it.",
         "",
         f"* Of {len(sick)} sick runs, an accepted cause was raised at some point in {len(shares)}; "
