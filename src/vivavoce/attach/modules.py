@@ -123,10 +123,10 @@ class ModuleTap(Tap):
 
     def disarm(self) -> None:
         """The forward pass is over."""
-        self._expect_no_more()
         if self._handle is not None:
             self._handle.remove()
             self._handle = None
+        self._expect_no_more()
 
     def _hook(self, module: nn.Module, args: Any, output: Any) -> None:
         if not self.on or numbers.tracing() or not self.session.active:
