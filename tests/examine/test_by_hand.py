@@ -3,9 +3,9 @@
 import pytest
 import torch
 from networks import X, Y, mlp
-from test_watched import alarms, fit, primary, watched  # noqa: F401
 from torch import nn
 from torch.nn import functional as F
+from watching import alarms, fit, primary
 
 X_LINE = torch.randn(3000, 4, generator=torch.Generator().manual_seed(0))
 Y_LINE = 3 * X_LINE[:, :1] - X_LINE[:, 1:2]
@@ -24,9 +24,7 @@ def absolutes(output, target):
 
 
 def huber(output, target):
-    return F.huber_loss(
-        output, target
-    )  # looked up here: a watch sees only functions that are looked up while it goes on
+    return F.huber_loss(output, target)  # looked up here: a watch sees functions that are looked up while it goes on
 
 
 def absolutes_by_function(output, target):
@@ -34,7 +32,7 @@ def absolutes_by_function(output, target):
 
 
 @pytest.mark.parametrize("loss", [squares, absolutes, huber, absolutes_by_function])
-def test_targets_that_belong_to_other_inputs(watched, loss):  # noqa: F811
+def test_targets_that_belong_to_other_inputs(watched, loss):
     model = regressor()
     mixed = Y_LINE[torch.randperm(len(Y_LINE))]
     with watched:
@@ -43,7 +41,7 @@ def test_targets_that_belong_to_other_inputs(watched, loss):  # noqa: F811
 
 
 @pytest.mark.parametrize("loss", [squares, absolutes, huber, absolutes_by_function])
-def test_the_same_with_their_own_targets_is_healthy(watched, loss):  # noqa: F811
+def test_the_same_with_their_own_targets_is_healthy(watched, loss):
     model = regressor()
     with watched:
         fit(model, torch.optim.Adam(model.parameters(), 5e-3), X_LINE, Y_LINE, 300, 64, loss)
@@ -51,21 +49,21 @@ def test_the_same_with_their_own_targets_is_healthy(watched, loss):  # noqa: F81
 
 
 @pytest.mark.parametrize("last", [nn.Sigmoid(), nn.Tanh(), nn.Softplus()])
-def test_squares_of_a_squashed_output_that_cannot_reach_the_targets(watched, last):  # noqa: F811
+def test_squares_of_a_squashed_output_that_cannot_reach_the_targets(watched, last):
     model = regressor(last)
     with watched:
         fit(model, torch.optim.Adam(model.parameters(), 5e-3), X_LINE, Y_LINE, 200, 64, squares)
     assert primary(watched) == "output-range"
 
 
-def test_squares_of_a_squashed_output_within_its_range(watched):  # noqa: F811
+def test_squares_of_a_squashed_output_within_its_range(watched):
     model = regressor(nn.Sigmoid())
     with watched:
         fit(model, torch.optim.Adam(model.parameters(), 1e-2), X_LINE, torch.sigmoid(Y_LINE), 400, 64, squares)
     assert alarms(watched) == set()
 
 
-def test_matrices_without_a_layer_that_start_constant(watched):  # noqa: F811
+def test_matrices_without_a_layer_that_start_constant(watched):
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
@@ -81,7 +79,7 @@ def test_matrices_without_a_layer_that_start_constant(watched):  # noqa: F811
     assert primary(watched) == "symmetric-weights"
 
 
-def test_factors_that_keep_one_another_at_zero(watched):  # noqa: F811
+def test_factors_that_keep_one_another_at_zero(watched):
     left, right, bias = nn.Embedding(50, 8), nn.Embedding(40, 8), nn.Embedding(40, 1)
     nn.init.zeros_(left.weight)
     nn.init.zeros_(right.weight)
@@ -99,7 +97,7 @@ def test_factors_that_keep_one_another_at_zero(watched):  # noqa: F811
     assert primary(watched) == "symmetric-weights"
 
 
-def test_a_softmax_over_the_examples_written_by_hand(watched):  # noqa: F811
+def test_a_softmax_over_the_examples_written_by_hand(watched):
     def likelihood(logits, labels):
         e = logits.exp()
         return -torch.log((e / e.sum(0, keepdim=True))[torch.arange(len(labels)), labels]).mean()
@@ -110,7 +108,7 @@ def test_a_softmax_over_the_examples_written_by_hand(watched):  # noqa: F811
     assert primary(watched) == "loss-output-mismatch"
 
 
-def test_an_encoder_that_nobody_trains(watched):  # noqa: F811
+def test_an_encoder_that_nobody_trains(watched):
     encoder, head = nn.Sequential(nn.Linear(64, 48), nn.ReLU()), nn.Linear(48, 10)
     optimizer = torch.optim.Adam(head.parameters(), 3e-3)
     with watched:
@@ -122,7 +120,7 @@ def test_an_encoder_that_nobody_trains(watched):  # noqa: F811
     assert primary(watched) == "parameters-not-optimized"
 
 
-def test_an_encoder_that_was_trained_before_is_left_as_it_is(watched):  # noqa: F811
+def test_an_encoder_that_was_trained_before_is_left_as_it_is(watched):
     encoder, head = nn.Sequential(nn.Linear(64, 48), nn.ReLU()), nn.Linear(48, 10)
     with torch.no_grad():
         encoder[0].weight.mul_(1.6)  # as training would have changed it
@@ -136,7 +134,7 @@ def test_an_encoder_that_was_trained_before_is_left_as_it_is(watched):  # noqa: 
     assert alarms(watched) == set()
 
 
-def test_the_second_of_two_optimizers_never_steps(watched):  # noqa: F811
+def test_the_second_of_two_optimizers_never_steps(watched):
     body, critic = nn.Sequential(nn.Linear(64, 32), nn.ReLU()), nn.Linear(32, 2)
     first = torch.optim.Adam(body.parameters(), 3e-3)
     with watched:
@@ -150,7 +148,7 @@ def test_the_second_of_two_optimizers_never_steps(watched):  # noqa: F811
     assert "parameters-not-optimized" in alarms(watched)
 
 
-def test_inputs_of_another_scale_in_evaluation(watched):  # noqa: F811
+def test_inputs_of_another_scale_in_evaluation(watched):
     model = mlp()
     with watched:
         fit(model, torch.optim.Adam(model.parameters(), 3e-3), X, Y, 200)
@@ -160,7 +158,7 @@ def test_inputs_of_another_scale_in_evaluation(watched):  # noqa: F811
     assert primary(watched) == "train-eval-mismatch"
 
 
-def test_inputs_of_the_same_scale_in_evaluation(watched):  # noqa: F811
+def test_inputs_of_the_same_scale_in_evaluation(watched):
     model = mlp()
     with watched:
         fit(model, torch.optim.Adam(model.parameters(), 3e-3), X, Y, 200)
@@ -170,7 +168,7 @@ def test_inputs_of_the_same_scale_in_evaluation(watched):  # noqa: F811
     assert alarms(watched) == set()
 
 
-def test_an_evaluation_leaves_no_hook_behind(watched):  # noqa: F811
+def test_an_evaluation_leaves_no_hook_behind(watched):
     hooks = nn.modules.module._global_forward_pre_hooks
     model = mlp()
     with watched:
@@ -184,14 +182,14 @@ def test_an_evaluation_leaves_no_hook_behind(watched):  # noqa: F811
     assert not hooks
 
 
-def test_hardly_any_steps(watched):  # noqa: F811
+def test_hardly_any_steps(watched):
     model = mlp()
     with watched:
         fit(model, torch.optim.Adam(model.parameters(), 1e-3), X, Y, 8)
     assert primary(watched) == "stopped-too-early"
 
 
-def test_few_steps_with_a_closure_are_many(watched):  # noqa: F811
+def test_few_steps_with_a_closure_are_many(watched):
     model = nn.Linear(4, 1)
     optimizer = torch.optim.LBFGS(model.parameters(), max_iter=10)
 
@@ -207,14 +205,14 @@ def test_few_steps_with_a_closure_are_many(watched):  # noqa: F811
     assert alarms(watched) == set()
 
 
-def test_an_optimizer_that_wears_itself_out(watched):  # noqa: F811
+def test_an_optimizer_that_wears_itself_out(watched):
     model = mlp()
     with watched:
         fit(model, torch.optim.Adagrad(model.parameters(), 2e-3, lr_decay=1.0), X, Y, 400)
     assert primary(watched) == "learning-rate-too-low"
 
 
-def test_rare_positives_are_no_label_noise(watched):  # noqa: F811
+def test_rare_positives_are_no_label_noise(watched):
     """One in thirty: the loss hardly falls below a constant's, on validation data not at all, although the ranking is good."""
     x = torch.randn(4000, 16)
     y = (torch.rand(4000) < torch.sigmoid(1.8 * x[:, 0] * x[:, 1] + 1.5 * x[:, 2] - x[:, 3] ** 2 - 4.8)).float()[
@@ -227,7 +225,7 @@ def test_rare_positives_are_no_label_noise(watched):  # noqa: F811
     assert "label-noise" not in alarms(watched)
 
 
-def test_strong_augmentation_is_no_label_noise(watched):  # noqa: F811
+def test_strong_augmentation_is_no_label_noise(watched):
     """Half of the augmented training images are classified wrongly, and nearly all clean ones rightly."""
     model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Dropout(0.5), nn.Linear(64, 10))
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)

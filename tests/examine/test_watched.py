@@ -9,44 +9,13 @@ import torch
 from networks import X, Y, mlp
 from torch import nn
 from torch.nn import functional as F
+from watching import alarms, fit, primary
 
 import vivavoce
 from vivavoce.attach import registry
 from vivavoce.examine.progress import weighted_binary
 from vivavoce.record.entities import Event
 from vivavoce.testing.runs import make_run
-
-
-@pytest.fixture
-def watched(tmp_path):
-    torch.manual_seed(0)
-    return vivavoce.watch(directory=tmp_path, budget=0.5)
-
-
-def fit(model, optimizer, x, y, steps, size=32, loss=None, validation=None):
-    loss = loss or F.cross_entropy  # looked up here: a watch sees only functions that are looked up while it goes on
-    for step in range(1, steps + 1):
-        pick = torch.randint(0, len(x), (size,))
-        optimizer.zero_grad()
-        loss(model(x[pick]), y[pick]).backward()
-        optimizer.step()
-        if validation is not None and step % 25 == 0:
-            model.eval()
-            with torch.no_grad():
-                loss(model(validation[0]), validation[1])
-            model.train()
-
-
-def alarms(watch):
-    grave = [finding for finding in watch.findings if finding.severity != "note"]
-    assert watch.verdict.faults == ()
-    return {finding.slug for finding in grave} | {slug for finding in grave for slug in finding.symptoms}
-
-
-def primary(watch):
-    assert watch.verdict.faults == ()
-    return watch.verdict.primary.slug if watch.verdict.primary else watch.verdict.outcome
-
 
 # ---- labels -----------------------------------------------------------------------------------------------------------
 

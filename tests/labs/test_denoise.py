@@ -368,6 +368,26 @@ def test_the_schedule_rises_and_falls() -> None:
     assert shares[-1] == 0
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nowhere"], "nowhere: there is no such file or folder"),
+        ([".", "--minutes", "0"], "--minutes 0.0: a number above 0 is expected"),
+        ([".", "--batch", "-1"], "--batch -1: a number above 0 is expected"),
+        ([".", "--from", "none.safetensors"], "none.safetensors: there is no such file or folder"),
+        ([".", "--device", "abacus"], "--device abacus: "),
+        (["."], "0 photographs: 2 or more are expected"),
+    ],
+)
+def test_bad_arguments_of_the_training(words, said, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as left:
+        train.main([*words, "--work", "work"])
+    assert left.value.code == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "work").exists()
+
+
 def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(
     tmp_path: Path, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from vivavoce.examine.detector import Detector
-from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
+from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut, Where
 from vivavoce.examine.progress import Progress
 from vivavoce.examine.reading import at, critics, maker_of, where
 from vivavoce.examine.target_broadcast import BROADCASTING
@@ -58,7 +58,7 @@ class OutputRange(Detector):
             low, high, deviation = (median(run.series("target", owner, name).mean) for name in ("min", "max", "std"))
             below, above = limits[0] - low, high - limits[1]
             if max(below, above) > BEYOND * deviation > 0:
-                yield _finding(run, site, limits, (low, high))
+                yield _before_loss(run, site, limits, (low, high))
                 return
             yield RuledOut(self.slug, f"targets {low:.2g} … {high:.2g} lie within reach of the outputs")
         yield from _compared(run)
@@ -116,25 +116,12 @@ def _last_layer(run: Run, model: Model) -> Module | None:
 def _out_of_reach(
     run: Run, model: Model, last: Module, limits: tuple[float, float], data: tuple[float, float]
 ) -> Finding:
-    return Finding(
-        slug=OutputRange.slug,
-        severity="critical",
-        confidence=0.9,
-        question=OutputRange.question,
-        title="The outputs cannot reach the targets",
-        why=(
-            f"The last layer of {model.name} is {last.class_name}, which gives {limits[0]:g} to {limits[1]:g}; what its outputs "
-            f"are compared with goes from {data[0]:.3g} to {data[1]:.3g}."
-        ),
-        where=where(model.site, layer=last.name, first_step=1, last_step=run.steps),
-        evidence=(
-            Evidence("lowest value of the data", data[0], "", limits[0], f"range of {last.class_name}"),
-            Evidence("highest value of the data", data[1], "", limits[1], f"range of {last.class_name}"),
-        ),
-        remedies=(
-            Remedy("linear-output", "end with the linear layer, or scale the data into the range", f"drop {last.name}"),
-        ),
+    why = (
+        f"The last layer of {model.name} is {last.class_name}, which gives {limits[0]:g} to {limits[1]:g}; what its outputs are "
+        f"compared with goes from {data[0]:.3g} to {data[1]:.3g}."
     )
+    place = where(model.site, layer=last.name, first_step=1, last_step=run.steps)
+    return _finding(why, place, 0.9, last.class_name, last.name, limits, data)
 
 
 def _limits(site: Loss) -> tuple[float, float] | None:
@@ -166,48 +153,49 @@ def _squashed(run: Run) -> bool:
 def _by_hand(
     run: Run, node: Node, operation: str, limits: tuple[float, float], targets: tuple[float, float]
 ) -> Finding:
+    why = (
+        f"At {at(node.site, 'the loss')} the output of {operation}, which gives {limits[0]:g} to {limits[1]:g}, is compared with "
+        f"numbers from {targets[0]:.3g} to {targets[1]:.3g}."
+    )
+    place = where(node.site, first_step=1, last_step=run.steps)
+    return _finding(why, place, 0.93, operation, f"the {operation} at the end", limits, targets)
+
+
+def _before_loss(run: Run, site: Loss, limits: tuple[float, float], targets: tuple[float, float]) -> Finding:
+    last = stem(site.prediction_op)
+    operation = last if last in RANGES else "a squashing function and a scale"
+    why = (
+        f"The last operation before {site.function} at {at(site.site)} is {operation}, which gives {limits[0]:g} to {limits[1]:g}; "
+        f"the targets of a batch go from {targets[0]:.3g} to {targets[1]:.3g}."
+    )
+    place = where(site.site, first_step=1, last_step=run.steps)
+    return _finding(why, place, 0.95, operation, f"the {operation} at the end", limits, targets)
+
+
+def _finding(
+    why: str,
+    place: Where,
+    confidence: float,
+    operation: str,
+    dropped: str,
+    limits: tuple[float, float],
+    targets: tuple[float, float],
+) -> Finding:
     return Finding(
         slug=OutputRange.slug,
         severity="critical",
-        confidence=0.93,
+        confidence=confidence,
         question=OutputRange.question,
         title="The outputs cannot reach the targets",
-        why=(
-            f"At {at(node.site, 'the loss')} the output of {operation}, which gives {limits[0]:g} to {limits[1]:g}, is compared with "
-            f"numbers from {targets[0]:.3g} to {targets[1]:.3g}."
-        ),
-        where=where(node.site, first_step=1, last_step=run.steps),
-        evidence=(
-            Evidence("lowest target", targets[0], "", limits[0], f"range of {operation}"),
-            Evidence("highest target", targets[1], "", limits[1], f"range of {operation}"),
-        ),
-        remedies=(Remedy("linear-output", "end with the linear layer, or scale the targets into the range", f"drop the {operation} at the end"),),
-    )  # fmt: skip
-
-
-def _finding(run: Run, site: Loss, limits: tuple[float, float], targets: tuple[float, float]) -> Finding:
-    operation = site.prediction_op.removesuffix("Backward0")
-    operation = operation if operation in RANGES else "a squashing function and a scale"
-    return Finding(
-        slug=OutputRange.slug,
-        severity="critical",
-        confidence=0.95,
-        question=OutputRange.question,
-        title="The outputs cannot reach the targets",
-        why=(
-            f"The last operation before {site.function} at {at(site.site)} is {operation}, which gives {limits[0]:g} to {limits[1]:g}; "
-            f"the targets of a batch go from {targets[0]:.3g} to {targets[1]:.3g}."
-        ),
-        where=where(site.site, first_step=1, last_step=run.steps),
+        why=why,
+        where=place,
         evidence=(
             Evidence("lowest target", targets[0], "", limits[0], f"range of {operation}"),
             Evidence("highest target", targets[1], "", limits[1], f"range of {operation}"),
         ),
         remedies=(
             Remedy(
-                "linear-output",
-                "end with the linear layer, or scale the targets into the range",
-                f"drop the {operation} at the end",
+                "linear-output", "end with the linear layer, or scale the targets into the range", f"drop {dropped}"
             ),
         ),
     )

@@ -67,8 +67,12 @@ class Photos:
 
 def load_folder(paths: Sequence[str]) -> Photos:
     """All photographs among `paths` and in the folders among them, in the order of their names."""
-    files = [file for path in paths for file in _files(Path(path))]
-    return Photos([_read(file) for file in files])
+    return Photos([_read(file) for file in files_among(paths)])
+
+
+def files_among(paths: Sequence[str]) -> list[Path]:
+    """The files among `paths` and the pictures in the folders among them, in the order of their names."""
+    return [file for path in paths for file in _files(Path(path))]
 
 
 def _files(path: Path) -> list[Path]:

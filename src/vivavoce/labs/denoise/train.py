@@ -28,7 +28,7 @@ from torch import Tensor
 
 from vivavoce.labs.denoise import colour, weights
 from vivavoce.labs.denoise.network import CHANNELS, Denoiser
-from vivavoce.labs.denoise.photos import Photos, load_folder
+from vivavoce.labs.denoise.photos import Photos, files_among, load_folder
 
 MOST_NOISE = 55.0  # standard deviation of the noise, of 255
 PATCH = 64  # pixels
@@ -39,6 +39,7 @@ AVERAGE_DECAY = 0.999
 WARM_UP = 200  # steps
 CLIP = 1.0  # gradient norm
 CHECKPOINT_STEPS = 100
+FEWEST_PHOTOS = 2
 HELD_OUT = 10  # every tenth photograph is for validation
 VALIDATION_NOISE = 25.0
 VALIDATION_CROP = 192  # pixels, of each photograph's centre
@@ -198,7 +199,11 @@ def validate(network: Denoiser, photos: Photos) -> float:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    problem = _problem(given)
+    if problem:
+        parser.error(problem)
     torch.set_num_threads(given.threads)
     work = Path(given.work)
     work.mkdir(parents=True, exist_ok=True)
@@ -236,6 +241,25 @@ def _keep(training: Training, held: Photos, work: Path) -> None:
 def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
+
+
+def _problem(given: argparse.Namespace) -> str:
+    """What is wrong with the arguments, in words; "" where nothing is."""
+    for name in ("steps", "minutes", "learning_rate", "batch", "threads"):
+        value = getattr(given, name)
+        if value is not None and not value > 0:
+            return f"--{name.replace('_', '-')} {value}: a number above 0 is expected"
+    for path in (*given.photos, *([given.start] if given.start else [])):
+        if not Path(path).exists():
+            return f"{path}: there is no such file or folder"
+    try:
+        torch.zeros(1, device=given.device)
+    except (RuntimeError, AssertionError) as error:
+        return f"--device {given.device}: {str(error).partition(chr(10))[0]}"
+    found = len(files_among(given.photos))
+    if found < FEWEST_PHOTOS:
+        return f"{found} photographs: {FEWEST_PHOTOS} or more are expected, one of them for validation"
+    return ""
 
 
 def _parser() -> argparse.ArgumentParser:
