@@ -358,7 +358,17 @@ def test_patches_are_turned_parts_of_the_photographs() -> None:
 def test_large_photographs_are_shrunk(tmp_path: Path) -> None:
     Image.new("RGB", (3300, 300)).save(tmp_path / "wide.png")
     Image.new("L", (60, 50)).save(tmp_path / "small.jpg")
-    assert [image.shape for image in load_folder([str(tmp_path)]).images] == [(50, 60, 3), (100, 1100, 3)]
+    assert [image.shape for image in load_folder([str(tmp_path)]).images] == [(50, 60, 3), (60, 660, 3)]
+
+
+def test_patches_show_detail_where_a_photograph_has_it() -> None:
+    image = np.full((300, 300, 3), 128, np.uint8)
+    image[:150] = np.random.default_rng(0).integers(256, size=(150, 300, 3), dtype=np.uint8)
+    found = Photos([image]).patches(200, 16, torch.Generator().manual_seed(0))
+    busy = (found.std((1, 2, 3)) > 0.05).float().mean().item()
+    assert busy == pytest.approx(0.75, abs=0.1)  # 1 - 1/2 * 1/2: either of the two that were drawn
+    softened = ((found.std((1, 2, 3)) > 0.05) & (found.std((1, 2, 3)) < 0.25)).float().mean().item()
+    assert softened > 0.2  # cut from the photograph in a smaller size, where noise is averaged
 
 
 def test_the_schedule_rises_and_falls() -> None:

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from vivavoce.labs.lab import require
 
-LONGEST = 1600  # pixels; a larger photograph is shrunk by a whole number, which also makes it sharper and less noisy
+LONGEST = 800  # pixels; a larger photograph is shrunk by a whole number, which also makes it sharper and less noisy
+SIZES = (0.75, 0.6, 0.5)  # of a photograph, beside its own: the smaller, the more there is to see in a patch
+LEAST = 128  # pixels; no photograph is made smaller than this
+TRIES = 2  # patches are drawn for each that is kept, the one with more detail: much of a photograph is sky
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
-
-
-LEAST = 128  # pixels; a photograph whose half is smaller than this has no half
 
 
 class Photos:
@@ -23,8 +23,7 @@ class Photos:
 
     def __init__(self, images: Sequence[np.ndarray]) -> None:
         self.images = list(images)
-        self._areas = torch.tensor([float(image.shape[0] * image.shape[1]) for image in self.images])
-        self._halves = [_half(image) for image in self.images]
+        self._sizes = [list(_sizes(image)) for image in self.images]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -32,7 +31,7 @@ class Photos:
     @property
     def megapixels(self) -> float:
         """Of all photographs together."""
-        return float(self._areas.sum()) / 1e6
+        return sum(image.shape[0] * image.shape[1] for image in self.images) / 1e6
 
     def split(self, every: int) -> tuple[Photos, Photos]:
         """All but each `every`-th photograph, and those."""
@@ -40,29 +39,28 @@ class Photos:
         return Photos(kept), Photos(self.images[::every])
 
     def patches(self, count: int, size: int, generator: torch.Generator) -> Tensor:
-        """Random squares, (count, 3, size, size) in [0, 1], turned and mirrored at random; every pixel equally often.
+        """Random squares, (count, 3, size, size) in [0, 1], turned and mirrored, of every photograph equally many.
 
-        Half of them are cut from the photographs at half their size, which are sharper.
+        They are cut from the photographs in several sizes, and more of them where there is detail.
         """
-        chosen = torch.multinomial(self._areas, count, replacement=True, generator=generator)
-        halved = torch.rand(count, generator=generator) < 0.5
-        sources = [(self._halves if half else self.images)[i] for i, half in zip(chosen, halved, strict=True)]
-        return torch.stack([self._patch(source, size, generator) for source in sources])
+        return torch.stack([self._patch(size, generator) for _ in range(count)])
+
+    def _patch(self, size: int, generator: torch.Generator) -> Tensor:
+        return max((self._square(size, generator) for _ in range(TRIES)), key=_detail)
+
+    def _square(self, size: int, generator: torch.Generator) -> Tensor:
+        sizes = self._sizes[_below(len(self.images), generator)]
+        image = sizes[_below(len(sizes), generator)]
+        top, left = (_below(length - size + 1, generator) for length in image.shape[:2])
+        turn = _below(8, generator)
+        patch = np.rot90(image[top : top + size, left : left + size], turn % 4)
+        return _tensor(patch[:, ::-1] if turn >= 4 else patch)
 
     def centres(self, size: int) -> Iterator[Tensor]:
         """The centre of each photograph, (3, size, size) in [0, 1]."""
         for image in self.images:
             top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
             yield _tensor(image[top : top + size, left : left + size])
-
-    @staticmethod
-    def _patch(image: np.ndarray, size: int, generator: torch.Generator) -> Tensor:
-        top, left, turn = (
-            int(torch.randint(bound, (), generator=generator))
-            for bound in (image.shape[0] - size + 1, image.shape[1] - size + 1, 8)
-        )
-        patch = np.rot90(image[top : top + size, left : left + size], turn % 4)
-        return _tensor(patch[:, ::-1] if turn >= 4 else patch)
 
 
 def load_folder(paths: Sequence[str]) -> Photos:
@@ -87,10 +85,23 @@ def _read(file: Path) -> np.ndarray:
     return np.asarray(image.reduce(factor))
 
 
-def _half(image: np.ndarray) -> np.ndarray:
-    if min(image.shape[:2]) < 2 * LEAST:
-        return image
-    return np.asarray(require("PIL.Image").fromarray(image).reduce(2))
+def _sizes(image: np.ndarray) -> Iterator[np.ndarray]:
+    """The photograph and smaller ones of it."""
+    yield image
+    pillow = require("PIL.Image")
+    for factor in SIZES:
+        height, width = (round(factor * length) for length in image.shape[:2])
+        if min(height, width) >= LEAST:
+            yield np.asarray(pillow.fromarray(image).resize((width, height), pillow.Resampling.LANCZOS))
+
+
+def _detail(patch: Tensor) -> float:
+    """Mean absolute difference between neighbouring pixels."""
+    return float(patch.diff(dim=1).abs().mean() + patch.diff(dim=2).abs().mean())
+
+
+def _below(bound: int, generator: torch.Generator) -> int:
+    return int(torch.randint(bound, (), generator=generator))
 
 
 def _tensor(patch: np.ndarray) -> Tensor:

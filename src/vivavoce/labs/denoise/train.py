@@ -38,7 +38,7 @@ LEARNING_RATE = 1e-3
 AVERAGE_DECAY = 0.999
 WARM_UP = 200  # steps
 CLIP = 1.0  # gradient norm
-CHECKPOINT_STEPS = 100
+CHECKPOINT_STEPS = 500
 FEWEST_PHOTOS = 2
 HELD_OUT = 10  # every tenth photograph is for validation
 VALIDATION_NOISE = 25.0
@@ -102,7 +102,7 @@ class Training:
 
     def __init__(self, photos: Photos, plan: Plan) -> None:
         torch.manual_seed(plan.seed)
-        self.network = Denoiser().to(plan.device)
+        self.network = Denoiser().to(plan.device, memory_format=torch.channels_last)
         self.average = {name: value.clone() for name, value in self.network.state_dict().items()}
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=plan.learning_rate)
         self.generator = torch.Generator().manual_seed(plan.seed)
