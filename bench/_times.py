@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
 
 from _collection import Variant
 from _verdicts import Verdict, of_report
+from vivavoce.attach.examination import FIRST_EXAMINATION
 from vivavoce.examine.reading import first_nonfinite
+from vivavoce.examine.standing import Standing
 from vivavoce.examine.verdict import examine
 from vivavoce.record.entities import Entity, Event
 from vivavoce.record.run import Run
@@ -68,22 +70,29 @@ def times(variant: Variant, seed: int, run: Run) -> Times:
     """Examines a run at the shares of its steps, and before its first value that is not finite."""
     broken = first_nonfinite(run)
     named = alarmed = None
-    for step, verdict in _verdicts(variant, seed, run, [max(1, round(share * run.steps)) for share in SHARES]):
+    steps = [round(share * run.steps) for share in SHARES]
+    for step, verdict in _verdicts(
+        variant, seed, run, [step for step in steps if step >= FIRST_EXAMINATION or step == run.steps]
+    ):
         alarmed = step if alarmed is None and verdict.alarms else alarmed
         if verdict.named:
             named = step
             break
     lead = None
     if broken is not None and variant.fault:
-        steps = [broken - lead for lead in LEADS if broken > lead]
-        lead = next((broken - at for at, verdict in _verdicts(variant, seed, run, steps) if verdict.named), 0)
+        before = [broken - lead for lead in LEADS if broken > lead]
+        lead = next((broken - at for at, verdict in _verdicts(variant, seed, run, before) if verdict.named), 0)
     return Times(run.steps, named, alarmed, broken, lead)
 
 
 def _verdicts(variant: Variant, seed: int, run: Run, steps: Sequence[int]) -> Iterator[tuple[int, Verdict]]:
+    standing = Standing()
     for step in dict.fromkeys(steps):
         cut = Run(Until(run, step))
-        yield step, of_report(variant, seed, build_report(cut, examine(cut)))
+        verdict = examine(cut)
+        if step < run.steps:
+            verdict = replace(verdict, findings=standing.of(verdict.findings, step))
+        yield step, of_report(variant, seed, build_report(cut, verdict))
 
 
 def _cut(track: Track, step: int) -> Track:

@@ -17,10 +17,25 @@ def test_equal_units_counts_rows_that_equal_the_first():
 
 def test_ranks_of_wrong_labels():
     scores = torch.tensor([[5.0, 4, 3, 2, 1], [5, 4, 3, 2, 1], [5, 4, 3, 2, 1], [9, 1, 1, 1, 0]])
-    wrong, rank, sure, examples, errors = insight._doubt("cross_entropy", scores, torch.tensor([0, 1, 4, 0])).tolist()
-    assert (wrong, examples, errors) == (0.5, 4, 2)
-    assert rank == pytest.approx((0 + 1) / 2)  # one runner-up, one least probable of four others
-    assert sure == pytest.approx(0.5)  # all margins are at or above their median
+    row = insight._doubt("cross_entropy", scores, torch.tensor([0, 1, 4, 1])).tolist()
+    wrong, rank, half, quarter, examples, errors = row
+    assert (wrong, examples, errors) == (0.75, 4, 3)
+    assert rank == pytest.approx((0 + 1 + 0) / 3)  # a runner-up, the least probable of four others, one that shares a place
+    assert (half, quarter) == (0.5, 1.0)  # the surest is wrong, the next, first of three equals, is right
+
+
+@pytest.mark.parametrize("function", ["binary_cross_entropy", "binary_cross_entropy_with_logits"])
+def test_wrong_answers_to_yes_or_no(function):
+    logits = torch.tensor([[4.0], [-3.0], [2.0], [-1.0], [0.5], [-0.4], [0.3], [0.2]])
+    yes = torch.tensor([[0.0], [0.0], [1.0], [1.0], [0.0], [0.0], [1.0], [1.0]])
+    given = logits.sigmoid() if function == "binary_cross_entropy" else logits
+    wrong, rank, half, quarter, examples, errors = insight._doubt(function, given, yes).tolist()
+    assert (wrong, half, quarter, examples, errors) == (3 / 8, 2 / 4, 1 / 2, 8, 3)
+    assert np.isnan(rank)
+
+
+def test_soft_answers_are_not_doubted():
+    assert insight._doubt("binary_cross_entropy", torch.rand(8), torch.full((8,), 0.5)).isnan().all()
 
 
 def test_random_labels_rank_in_the_middle():

@@ -55,6 +55,31 @@ def test_honest_errors_are_no_noise_in_the_labels(watched, dropout):
     assert alarms(watched) == set()
 
 
+def blobs_of_two(spread):
+    yes = torch.randint(0, 2, (3000,))
+    x = torch.randn(3000, 8)
+    x[:, 0] += 4 * (yes.float() - 0.5) / spread
+    return x, yes.float()[:, None]
+
+
+def test_a_fifth_of_yes_and_no_is_turned_round(watched):
+    x, yes = blobs_of_two(spread=0.5)
+    yes = torch.where(torch.rand(3000, 1) < 0.2, 1 - yes, yes)
+    model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 1))
+    with watched:
+        fit(model, torch.optim.Adam(model.parameters(), 3e-3), x, yes, 400, 64, F.binary_cross_entropy_with_logits)
+    assert primary(watched) == "label-noise"
+
+
+def test_yes_and_no_that_overlap_are_no_noise_in_the_labels(watched):
+    """A fifth is wrong at best, but where the network is unsure."""
+    x, yes = blobs_of_two(spread=2.4)
+    model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 1))
+    with watched:
+        fit(model, torch.optim.Adam(model.parameters(), 3e-3), x, yes, 400, 64, F.binary_cross_entropy_with_logits)
+    assert "label-noise" not in alarms(watched)
+
+
 def test_an_uncertain_next_token_is_no_noise_in_the_labels(watched):
     follows = torch.randint(0, 30, (30,))
     tokens = torch.randint(0, 30, (4000,))

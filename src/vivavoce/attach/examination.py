@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from vivavoce.examine.finding import SEVERITIES
-from vivavoce.examine.verdict import Verdict, examine
+from vivavoce.examine.finding import SEVERITIES, Finding
+from vivavoce.examine.standing import Standing
+from vivavoce.examine.verdict import examine
 from vivavoce.record.recorder import Recorder
 from vivavoce.record.run import Run
 
@@ -27,6 +29,7 @@ class LiveExamination:
         self._next_step = float(FIRST_EXAMINATION)
         self._free_at = 0.0
         self._alarms = 0
+        self._standing = Standing()
 
     def __call__(self, recorder: Recorder, /) -> None:
         """Keep the run's facts up to date, and examine it if it is time."""
@@ -44,15 +47,15 @@ class LiveExamination:
 
     def _examine(self, recorder: Recorder) -> None:
         session, step = self.session, self.session.step
-        verdict = examine(Run(recorder.source()))
-        recorder.findings([finding.to_json() for finding in verdict.findings], step)
-        session.latest.finding = verdict.findings[0] if verdict.findings else None
-        session.stop_slug = session.stop_slug or reason_to_stop(verdict, session.settings.stop_on)
+        findings = self._standing.of(examine(Run(recorder.source())).findings, step)
+        recorder.findings([finding.to_json() for finding in findings], step)
+        session.latest.finding = findings[0] if findings else None
+        session.stop_slug = session.stop_slug or reason_to_stop(findings, session.settings.stop_on)
 
 
-def reason_to_stop(verdict: Verdict, stop_on: tuple[str, ...]) -> str | None:
+def reason_to_stop(findings: Iterable[Finding], stop_on: tuple[str, ...]) -> str | None:
     """The first finding that `--stop-on` names, by its slug or as "critical"; None where there is none."""
-    for finding in verdict.findings:
+    for finding in findings:
         if finding.slug in stop_on or (finding.severity == SEVERITIES[0] and SEVERITIES[0] in stop_on):
             return finding.slug
     return None

@@ -23,7 +23,9 @@ ROWS = 128  # units of a weight, examples of a batch that are compared
 WIDTH = 1_024  # numbers of each
 ROUNDING = 1e-4  # of a weight's largest value: units that differ by less are equal, but for the order of additions
 LEAST_EXAMPLES = 4  # examples a batch must have for its spread to mean anything
+MOST_ANSWERS = 4_096  # yes or no, of one call that are looked at
 CLASS_INDEX_LOSSES = ("cross_entropy", "nll_loss")
+BINARY_LOSSES = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
 AVERAGES = {"exp_avg": "betas", "momentum_buffer": "momentum"}  # running sums of gradients, and what makes them decay
 
 
@@ -99,7 +101,7 @@ class InsightTap(Tap):
             with torch.no_grad():
                 row = _doubt(function, prediction.detach(), target.detach())
             if row is not None:
-                self._emit("label_doubt", owner, ("wrong", "rank", "sure_wrong", "examples", "errors"), row)
+                self._emit("label_doubt", owner, ("wrong", "rank", "sure_wrong", "surest_wrong", "examples", "errors"), row)
         except Exception as error:
             self.fail(error)
 
@@ -199,26 +201,40 @@ def _weight_of_sum(name: str, kept: Any, group: dict[str, Any], taken: int) -> f
 
 
 def _doubt(function: str, prediction: Tensor, target: Tensor) -> Tensor | None:
-    """Of a batch: errors, the mean rank of their labels among the other classes, errors among the surer half; shape (5,).
+    """Of a batch: errors, the mean rank of their labels, errors among the surer half and the surest quarter, counts; shape (6,).
 
     Rank 0 is the runner-up, 1 the least probable class; labels that have nothing to do with the input lie at 0.5.
     """
+    if function in BINARY_LOSSES and prediction.shape == target.shape and target.numel() >= LEAST_EXAMPLES:
+        return _doubt_of_sides(function, prediction, target)
     if function not in CLASS_INDEX_LOSSES or prediction.ndim != 2 or target.ndim != 1 or target.is_floating_point():
         return None
     classes = prediction.shape[1]
     kept = (target >= 0) & (target < classes)
     scores, labels = prediction[kept].float(), target[kept].long()
-    if classes < 3 or len(labels) < LEAST_EXAMPLES:
+    if classes < 2 or len(labels) < LEAST_EXAMPLES:
         return None
     best = scores.topk(2, dim=1).values
-    margin = best[:, 0] - best[:, 1]
-    own = scores.gather(1, labels[:, None])
-    above = (scores > own).sum(1).float()
-    wrong = above > 0
-    rank = ((above - 1) / (classes - 2))[wrong].mean()
-    sure = wrong[margin >= margin.median()].float().mean()
-    count = torch.tensor(float(len(labels)), device=scores.device)
-    return torch.stack([wrong.float().mean(), rank, sure, count, wrong.float().sum()])
+    above = (scores > scores.gather(1, labels[:, None])).sum(1).float()
+    return _how_wrong(best[:, 0] - best[:, 1], above > 0, (above - 1) / (classes - 2) if classes > 2 else None)
+
+
+def _doubt_of_sides(function: str, prediction: Tensor, target: Tensor) -> Tensor:
+    """The same of yes or no; NaN where some targets are neither."""
+    every = -(-target.numel() // MOST_ANSWERS)
+    answers, targets = prediction.float().flatten()[::every], target.flatten()[::every]
+    side = answers - (0.5 if function == "binary_cross_entropy" else 0.0)
+    row = _how_wrong(side.abs(), (side > 0) != (targets == 1))
+    return row.where(((targets == 0) | (targets == 1)).all(), math.nan)
+
+
+def _how_wrong(sureness: Tensor, wrong: Tensor, ranks: Tensor | None = None) -> Tensor:
+    """See `_doubt`; everything of shape (examples,)."""
+    order = sureness.argsort(descending=True, stable=True)
+    half, quarter = (wrong[order[: max(1, len(order) // part)]].float().mean() for part in (2, 4))
+    rank = wrong.new_full((), math.nan, dtype=torch.float32) if ranks is None else ranks[wrong].mean()
+    errors = wrong.float().sum()
+    return torch.stack([errors / len(wrong), rank, half, quarter, torch.full_like(errors, len(wrong)), errors])
 
 
 def _norm_state(module: _BatchNorm, value: Tensor) -> Tensor | None:

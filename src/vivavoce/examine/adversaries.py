@@ -36,6 +36,7 @@ class ModeCollapse(Detector):
 
     slug = "mode-collapse"
     question = 3
+    passing = True
     explains = ("generator-dominates",)
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
@@ -61,6 +62,7 @@ class DiscriminatorDominates(Detector):
 
     slug = "discriminator-dominates"
     question = 3
+    passing = True
     explains = ("mode-collapse",)
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
@@ -91,6 +93,7 @@ class GeneratorDominates(Detector):
 
     slug = "generator-dominates"
     question = 3
+    passing = True
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """A critic that cannot tell good samples apart has lost honourably: the spread must differ, too."""

@@ -39,6 +39,7 @@ class BatchTooLarge(Detector):
 
     slug = "batch-too-large"
     question = 6
+    passing = True
     explains = ("stopped-too-early", "underfitting")
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
@@ -64,6 +65,7 @@ class BatchTooSmall(Detector):
 
     slug = "batch-too-small"
     question = 6
+    passing = True
     explains = ("oscillating-loss", "underfitting")
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:

@@ -28,6 +28,7 @@ class BeatenByBaseline(Detector):
 
     slug = "beaten-by-baseline"
     question = 1
+    passing = True
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Needs validation passes of a plain cross-entropy or squared error, whose targets were seen as a whole."""

@@ -26,6 +26,7 @@ class CapacityTooSmall(Detector):
 
     slug = "capacity-too-small"
     question = 4
+    passing = True
     explains = ("underfitting", "stopped-too-early")
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:

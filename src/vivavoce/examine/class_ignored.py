@@ -24,6 +24,7 @@ class ClassIgnored(Detector):
 
     slug = "class-ignored"
     question = 7
+    passing = True
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """A run that learned nothing predicts one class: that is guessing, not this."""

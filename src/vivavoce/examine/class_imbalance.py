@@ -23,6 +23,7 @@ class ClassImbalance(Detector):
 
     slug = "class-imbalance"
     question = 7
+    passing = True
     explains = ("class-ignored",)
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:

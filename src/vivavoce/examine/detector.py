@@ -13,12 +13,14 @@ from vivavoce.record.run import Run
 class Detector(ABC):
     """Looks for one ailment.
 
-    `explains` names the slugs that this ailment causes: where both are found, they are listed as its symptoms.
+    `explains` names the slugs that this ailment causes: where both are found, they are listed as its symptoms. `passing`: a
+    network that is not done yet may look like this and get over it, so that a run that goes on needs more than one look.
     """
 
     slug: ClassVar[str]
     question: ClassVar[int]
     explains: ClassVar[tuple[str, ...]] = ()
+    passing: ClassVar[bool] = False
 
     @abstractmethod
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:

@@ -29,6 +29,7 @@ class GradientSpikes(Detector):
 
     slug = "gradient-spikes"
     question = 5
+    passing = True
     explains = ("oscillating-loss",)
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:

@@ -26,6 +26,7 @@ class Guessing(Detector):
 
     slug = "guessing"
     question = 1
+    passing = True
     explains = ("beaten-by-baseline",)
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:

@@ -31,6 +31,9 @@ RANK_SD = 0.3  # standard deviation of a rank that is uniform in [0, 1]
 CERTAIN = 3.0  # standard errors above `HONEST_RANK`
 LEAST_WRONG = 0.08  # fraction of wrong examples that is worth a word
 SURE_SHARE = 0.7  # error rate of the surer half over that of all: 1 where sureness says nothing; honest: 0 … 0.6
+SURE_OF_TWO, SUREST_OF_TWO = 0.65, 0.45  # the same of two classes, for the half and the quarter; honest: 0 … 0.5, 0 … 0.2
+LEAST_OF_TWO = 0.1  # fraction of wrong examples
+ERRORS_OF_TWO = 50.0  # wrong examples: nothing but sureness speaks of two classes
 SKILL = 0.4  # of the way from chance to no errors: below it the labels of honest errors rank 0.2 … 0.5, too
 WORTHLESS = 0.98  # fraction of chance level: a best validation loss above it says that nothing carries over
 BY_HEART = 0.85  # fraction of chance level that the training loss fell below meanwhile
@@ -50,11 +53,15 @@ MOVING = 2e-5  # ‖Δw‖/‖w‖: the network moves, so that a loss at chance 
 
 @dataclass(frozen=True)
 class Doubt:
-    """The wrong examples of skilled batches: their share, the mean rank of their labels, and of how many errors."""
+    """The wrong examples of skilled batches: their share, the mean rank of their labels, and of how many errors.
+
+    `rank` is NaN where there are only two classes.
+    """
 
     wrong: float
     rank: float
     sure: float  # errors among the surer half of each batch
+    surest: float  # errors among the surest quarter
     errors: float
 
     @property
@@ -68,6 +75,7 @@ class LabelNoise(Detector):
 
     slug = "label-noise"
     question = 7
+    passing = True
     explains = ("guessing", "overfitting", "underfitting", "stopped-too-early", "stopped-too-late", "class-ignored",
                 "capacity-too-small")  # fmt: skip
 
@@ -101,7 +109,10 @@ class LabelNoise(Detector):
             yield _unrelated(progress)
         elif doubt is not None and progress.learned:
             yield RuledOut(
-                self.slug, f"the labels of wrong examples rank {doubt.rank:.2f} among the other classes (any: 0.5)"
+                self.slug,
+                f"of the examples that the network is surest of, {doubt.sure:.0%} are wrong, of all {doubt.wrong:.0%}"
+                if math.isnan(doubt.rank)
+                else f"the labels of wrong examples rank {doubt.rank:.2f} among the other classes (any: 0.5)",
             )
 
 
@@ -112,20 +123,31 @@ def doubt_of(run: Run, progress: Progress) -> Doubt | None:
     for track in run.tracks("label_doubt"):
         if track.owner != ("loss", progress.loss.id):
             continue
-        skilled = track.mean[:, 0] < (1 - SKILL) * (1 - 1 / max(2, progress.loss.classes or 2))
-        rank, sure, examples, errors = (track.mean[skilled, i] for i in range(1, 5))
+        limit = (1 - SKILL) * (1 - 1 / max(2, progress.loss.classes or 2))
+        skilled = track.mean[:, 0] < limit
+        if (progress.loss.classes or 2) <= 2 and not median(track.mean[len(track) // 2 :, 0]) < limit:
+            return None  # batches that were lucky, of a task where yes and no hang on little
+        column = {name: track.mean[skilled, i] for i, name in enumerate(track.columns)}
+        rank, examples, errors = column["rank"], column["examples"], column["errors"]
         counted = float(np.nansum(errors))
         if counted < FEWEST_ERRORS:
             return None
         known = np.isfinite(rank) & (errors > 0)
         mean_rank = float(np.average(rank[known], weights=errors[known])) if known.any() else math.nan
-        return Doubt(
-            counted / float(np.nansum(examples)), mean_rank, float(np.average(sure, weights=examples)), counted
-        )
+        half = float(np.average(column["sure_wrong"], weights=examples))
+        quarter = float(np.average(column["surest_wrong"], weights=examples)) if "surest_wrong" in column else math.nan
+        return Doubt(counted / float(np.nansum(examples)), mean_rank, half, quarter, counted)
     return None
 
 
 def _noisy(doubt: Doubt) -> bool:
+    if math.isnan(doubt.rank):
+        return (
+            doubt.sure > SURE_OF_TWO * doubt.wrong
+            and doubt.surest > SUREST_OF_TWO * doubt.wrong
+            and doubt.wrong > LEAST_OF_TWO
+            and doubt.errors >= ERRORS_OF_TWO
+        )
     flat = doubt.sure > SURE_SHARE * doubt.wrong
     return (
         doubt.z > CERTAIN
@@ -233,19 +255,23 @@ def _works(run: Run) -> bool:
 
 
 def _partly(progress: Progress, doubt: Doubt, more: str = "") -> Finding:
+    two = math.isnan(doubt.rank)
+    if two:
+        like = f"their labels are no close calls: {doubt.surest:.0%} of the quarter that the network is surest of are wrong, too"
+        evidence = Evidence("wrong among the surest quarter", doubt.surest, "fraction", SUREST_OF_TWO * doubt.wrong, "honest errors: next to none")
+    else:
+        like = (
+            f"their labels are no near misses: they rank {doubt.rank:.2f} among the other classes (0 the runner-up, 0.5 any class), "
+            f"{doubt.sure:.0%} of the ones that the network is surest of are wrong, too"
+        )
+        evidence = Evidence("mean rank of the labels of wrong examples", doubt.rank, "0 … 1", HONEST_RANK, "honest errors: the runner-up")
+    limit = (SURE_OF_TWO if two else SURE_SHARE) * doubt.wrong
     return _finding(
         progress,
         "warning",
-        0.85 if doubt.z > 2 * CERTAIN else 0.75 if doubt.z > CERTAIN else 0.7,
-        (
-            f"{doubt.wrong:.0%} of the training examples looked at are wrong, and their labels are no near misses: "
-            f"they rank {doubt.rank:.2f} among the other classes (0 the runner-up, 0.5 any class), {doubt.sure:.0%} of the ones that "
-            f"the network is surest of are wrong, too. Labels drawn at random look like this.{more}"
-        ),
-        (
-            Evidence("mean rank of the labels of wrong examples", doubt.rank, "0 … 1", HONEST_RANK, "honest errors: the runner-up"),
-            Evidence("wrong among the surer half", doubt.sure, "fraction", SURE_SHARE * doubt.wrong, "honest errors: unsure"),
-        ),
+        0.7 if two or doubt.z <= CERTAIN else 0.75 if doubt.z <= 2 * CERTAIN else 0.85,
+        f"{doubt.wrong:.0%} of the training examples looked at are wrong, and {like}. Labels drawn at random look like this.{more}",
+        (evidence, Evidence("wrong among the surer half", doubt.sure, "fraction", limit, "honest errors: unsure")),
     )  # fmt: skip
 
 

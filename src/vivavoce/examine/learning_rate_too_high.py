@@ -13,6 +13,7 @@ from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut, Severi
 from vivavoce.examine.progress import BINARY, CLASSIFICATION, LEARNED, SIGNIFICANT, Progress
 from vivavoce.examine.reading import (
     Weights,
+    finished,
     first_nonfinite,
     learning_rate,
     stepped_optimizers,
@@ -48,6 +49,7 @@ class LearningRateTooHigh(Detector):
 
     slug = "learning-rate-too-high"
     question = 6
+    passing = True
     explains = ("exploding-gradients", "gradient-spikes", "non-finite", "dead-units", "saturated-units",
                 "guessing", "underfitting", "stopped-too-early", "oscillating-loss", "vanishing-gradients",
                 "class-ignored", "label-noise", "capacity-too-small", "mode-collapse", "discriminator-dominates", "generator-dominates")  # fmt: skip
@@ -144,7 +146,7 @@ def _harm(run: Run, progress: Progress | None, largest: float) -> tuple[str, Sev
     if progress is None or not progress.bounded:
         return "", "note"
     highest = max(progress.early_peak, float(progress.levels.max()))
-    if largest >= REPLACED and progress.remaining > UNLEARNED:
+    if largest >= REPLACED and progress.remaining > UNLEARNED and (finished(run) or not progress.falling):
         return f"{progress.remaining:.0%} of the loss is left in the end", "warning"
     course = f"from {progress.start:.3g} to {progress.end:.3g}"
     certain = (

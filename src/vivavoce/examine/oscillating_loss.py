@@ -23,6 +23,7 @@ class OscillatingLoss(Detector):
 
     slug = "oscillating-loss"
     question = 8
+    passing = True
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Noise turns, too, but not the medians of blocks by many of its standard errors."""

@@ -33,6 +33,7 @@ class Overfitting(Detector):
 
     slug = "overfitting"
     question = 9
+    passing = True
     explains = ("stopped-too-late", "beaten-by-baseline")
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:

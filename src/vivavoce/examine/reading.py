@@ -274,3 +274,8 @@ def first_nonfinite(run: Run) -> int | None:
         if track.nonfinite.any()
     ]
     return min(steps, default=None)
+
+
+def finished(run: Run) -> bool:
+    """The run is over: it says so, or (recorded without a clock) it does not say when it started."""
+    return "finished" in run.meta or "started" not in run.meta

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
 from vivavoce.examine.progress import Progress
-from vivavoce.examine.reading import last_phase, where
+from vivavoce.examine.reading import finished, last_phase, where
 from vivavoce.examine.validation import Validation, validation_of
 from vivavoce.record.run import Run
 
@@ -79,11 +79,6 @@ def _well_done(run: Run, progress: Progress | None) -> bool:
     validation = validation_of(run, progress, 1)
     good = validation is not None and validation.accuracy[-1] >= WELL_ENOUGH
     return bool(good) or (progress.floor_known and progress.remaining < DONE)
-
-
-def finished(run: Run) -> bool:
-    """The run is over: it says so, or (recorded without a clock) it does not say when it started."""
-    return "finished" in run.meta or "started" not in run.meta
 
 
 def last_fall(progress: Progress) -> float:

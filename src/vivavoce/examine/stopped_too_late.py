@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
 from vivavoce.examine.progress import Progress
-from vivavoce.examine.reading import where
-from vivavoce.examine.stopped_too_early import finished
+from vivavoce.examine.reading import finished, where
 from vivavoce.examine.validation import validation_of
 from vivavoce.record.run import Run
 

@@ -44,6 +44,7 @@ class TrainEvalMismatch(Detector):
 
     slug = "train-eval-mismatch"
     question = 9
+    passing = True
     explains = ("overfitting", "stopped-too-late", "label-noise", "beaten-by-baseline")
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:

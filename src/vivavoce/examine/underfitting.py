@@ -29,6 +29,7 @@ class Underfitting(Detector):
 
     slug = "underfitting"
     question = 9
+    passing = True
     explains = ("guessing", "class-ignored", "beaten-by-baseline")
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:

@@ -32,6 +32,7 @@ class UnshuffledData(Detector):
 
     slug = "unshuffled-data"
     question = 8
+    passing = True
     explains = (
         "oscillating-loss",
         "class-ignored",

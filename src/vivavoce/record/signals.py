@@ -177,12 +177,12 @@ SIGNALS: tuple[SignalSpec, ...] = (
     SignalSpec(
         "label_doubt",
         "loss",
-        ("wrong", "rank", "sure_wrong", "examples", "errors"),
+        ("wrong", "rank", "sure_wrong", "surest_wrong", "examples", "errors"),
         "sampled steps",
         "fraction",
-        "of a training batch with class indices for targets: wrong examples; mean rank of their labels among the other "
-        "classes (0 the runner-up, 0.5 any class, 1 the least probable; NaN without errors); wrong ones among the half of the "
-        "batch that the network is surest of; examples and errors counted",
+        "of a training batch with class indices or yes and no for targets: wrong examples; mean rank of their labels among the "
+        "other classes (0 the runner-up, 0.5 any class, 1 the least probable; NaN without errors or where there are only two); "
+        "wrong ones among the half and the quarter of the batch that the network is surest of; examples and errors counted",
     ),
     SignalSpec(
         "equal_units",
