@@ -39,6 +39,10 @@ def main() -> int:
     parser.add_argument("--page", action="store_true")
     given = parser.parse_args()
     CACHE.mkdir(parents=True, exist_ok=True)
+    if given.cats and not given.cats.is_file():
+        parser.error(
+            f"--cats {given.cats}: there is no such file; an npz file with `images` (n, 32, 32, 3) is expected"
+        )
     if given.cats:
         _gan_cats.train(given.cats, given.steps)
         return 0

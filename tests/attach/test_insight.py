@@ -20,7 +20,9 @@ def test_ranks_of_wrong_labels():
     row = insight._doubt("cross_entropy", scores, torch.tensor([0, 1, 4, 1])).tolist()
     wrong, rank, half, quarter, examples, errors = row
     assert (wrong, examples, errors) == (0.75, 4, 3)
-    assert rank == pytest.approx((0 + 1 + 0) / 3)  # a runner-up, the least probable of four others, one that shares a place
+    assert rank == pytest.approx(
+        (0 + 1 + 0) / 3
+    )  # a runner-up, the least probable of four others, one that shares a place
     assert (half, quarter) == (0.5, 1.0)  # the surest is wrong, the next, first of three equals, is right
 
 

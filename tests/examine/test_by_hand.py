@@ -56,6 +56,15 @@ def test_squares_of_a_squashed_output_that_cannot_reach_the_targets(watched, las
     assert primary(watched) == "output-range"
 
 
+@pytest.mark.parametrize(("least", "right"), [(-0.5, "output-range"), (-30.0, "healthy")])
+def test_outputs_that_are_cut(watched, least, right):
+    model = regressor()
+    with watched:
+        optimizer = torch.optim.Adam(model.parameters(), 5e-3)
+        fit(lambda x: model(x).clamp(least, -least), optimizer, X_LINE, Y_LINE, 300, 64, huber)
+    assert primary(watched) == right
+
+
 def test_squares_of_a_squashed_output_within_its_range(watched):
     model = regressor(nn.Sigmoid())
     with watched:

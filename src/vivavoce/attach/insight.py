@@ -101,7 +101,9 @@ class InsightTap(Tap):
             with torch.no_grad():
                 row = _doubt(function, prediction.detach(), target.detach())
             if row is not None:
-                self._emit("label_doubt", owner, ("wrong", "rank", "sure_wrong", "surest_wrong", "examples", "errors"), row)
+                self._emit(
+                    "label_doubt", owner, ("wrong", "rank", "sure_wrong", "surest_wrong", "examples", "errors"), row
+                )
         except Exception as error:
             self.fail(error)
 

@@ -13,6 +13,7 @@ from vivavoce.record.run import Run
 
 RATIO = 10.0  # commonest over rarest class (SageMaker Debugger: 10)
 SEEN = 20  # targets of the rare class in the batches looked at
+HARDLY_SEEN, OF_MANY = 4, 1000  # of so many targets in all, where the class was never predicted at all
 MISSED = 0.25  # predictions of it over targets of it: below, the network passes it over
 MOST_CLASSES = 30  # with more, as in the characters or words of a text, rare ones are the nature of the task
 DOMINANT = 0.4  # fraction of the targets that the commonest class must hold: less is a long tail, not an imbalance
@@ -33,7 +34,8 @@ class ClassImbalance(Detector):
         if progress is None or counts is None or len(counts[0]) > MOST_CLASSES:
             return
         names, targets, predictions = counts
-        seen = targets >= SEEN
+        never = (targets >= HARDLY_SEEN) & (predictions == 0) & (targets.sum() >= OF_MANY)
+        seen = (targets >= SEEN) | never
         if seen.sum() < 2:
             return
         ratio = float(targets.max() / targets[seen].min())

@@ -16,6 +16,7 @@ from vivavoce.record.run import Run
 
 FEWEST_CALLS = 20  # calls of the clipping function
 ALWAYS = 0.95  # fraction of the steps that are clipped
+EVERYTHING = 300.0  # the same, where nothing of the gradients' sizes is left, whatever the optimizer makes of them
 FAR = 10.0  # median norm before clipping over the threshold: clipping at this ratio sets the size of every step
 MUCH_LEFT = 0.5  # fraction of the start or of chance level
 SMALL_UPDATE = 1e-4  # ‖Δw‖/‖w‖ (TheDeepChecker): where clipping makes steps this small, it is to blame
@@ -57,8 +58,21 @@ class AlwaysClipped(Detector):
                 continue
             share = float(np.average(norms.mean > clip.threshold, weights=norms.counts))
             ratio = weighted_quantile(norms.mean, norms.counts, 0.5) / clip.threshold
+            net = weighted_quantile(norms.maximum, norms.counts, NET_QUANTILE)
             if share >= ALWAYS and ratio >= FAR and _stands_still(run):
-                yield _always(run, clip, share, ratio, weighted_quantile(norms.maximum, norms.counts, NET_QUANTILE))
+                slow = (
+                    f"so the steps are {ratio:,.0f} × smaller than the learning rate says, and the network hardly moves"
+                )
+                yield _always(run, clip, share, ratio, net, slow)
+            elif share >= ALWAYS and ratio >= EVERYTHING and _left_much(run):
+                yield _always(
+                    run,
+                    clip,
+                    share,
+                    ratio,
+                    net,
+                    "so large gradients count no more than small ones, and much of the loss is left",
+                )
             else:
                 yield RuledOut(
                     self.slug, f"{share:.0%} of the steps were clipped, the median norm is {ratio:.2g} × the threshold"
@@ -67,11 +81,14 @@ class AlwaysClipped(Detector):
 
 
 def _stands_still(run: Run) -> bool:
-    optimizer, progress = main_optimizer(run), Progress.of(run)
+    optimizer = main_optimizer(run)
     weights = weights_of(run, optimizer) if optimizer else None
-    if weights is None or progress is None or (progress.learned and not progress.remaining > MUCH_LEFT):
-        return False
-    return median(weights.typical_update) < SMALL_UPDATE
+    return weights is not None and _left_much(run) and median(weights.typical_update) < SMALL_UPDATE
+
+
+def _left_much(run: Run) -> bool:
+    progress = Progress.of(run)
+    return progress is not None and (not progress.learned or progress.remaining > MUCH_LEFT)
 
 
 def _late(run: Run, clip: Clip) -> Finding:
@@ -90,7 +107,7 @@ def _late(run: Run, clip: Clip) -> Finding:
     )
 
 
-def _always(run: Run, clip: Clip, share: float, ratio: float, net: float) -> Finding:
+def _always(run: Run, clip: Clip, share: float, ratio: float, net: float, effect: str) -> Finding:
     return Finding(
         slug=AlwaysClipped.slug,
         severity="warning",
@@ -99,7 +116,7 @@ def _always(run: Run, clip: Clip, share: float, ratio: float, net: float) -> Fin
         title="Clipping sets the size of every step",
         why=(
             f"{share:.0%} of the gradients were clipped to {clip.threshold:g} at {at(clip.site)}; their median norm is {ratio:,.0f} × "
-            f"that, so the steps are {ratio:,.0f} × smaller than the learning rate says, and the network hardly moves."
+            f"that, {effect}."
         ),
         where=where(clip.site, first_step=1, last_step=run.steps),
         evidence=(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,6 +18,7 @@ from vivavoce.measure.robust import median
 from vivavoce.record.entities import Loader
 from vivavoce.record.run import Run
 
+LARGE_BIAS = 2.0  # root of the mean square of a layer's biases: tanh and sigmoid are nearly flat there
 LARGE = 10.0  # largest of |mean| and deviation of the inputs; UMLAUT asks for values in [−1, 1], which sound and tables exceed
 COPED = 0.15  # fraction of the reference loss: a network that came below it has coped with its inputs
 USUAL_SCALE = (0.2, 3.0)  # times PyTorch's default norm: initialisations in use (activation_scale.py)
@@ -105,8 +107,22 @@ def _saturated_from_the_start(run: Run) -> Share | None:
     ]
     if sum(m.class_name in LAYERS for m in before) > 1 or any(m.class_name.startswith("Embedding") for m in before):
         return None  # what comes in was made by other layers
-    usual = scale is not None and USUAL_SCALE[0] < scale.ratios[0] < USUAL_SCALE[1]
+    usual = scale is not None and USUAL_SCALE[0] < scale.ratios[0] < USUAL_SCALE[1] and not _large_biases(run)
     return first if usual and first.initial >= SATURATED and first.late >= SATURATED else None
+
+
+def _large_biases(run: Run) -> bool:
+    """Some layer's biases began at sizes that saturate a unit by themselves."""
+    for track in run.tracks("weight_norm"):
+        for id, norm in zip(track.columns, track.mean[0] if len(track) else (), strict=False):
+            parameter = run.parameters.get(int(id))
+            if (
+                parameter is not None
+                and parameter.name.endswith("bias")
+                and norm > LARGE_BIAS * math.sqrt(math.prod(parameter.shape))
+            ):
+                return True
+    return False
 
 
 def _passed_on(run: Run, owner: tuple[str, int]) -> bool:

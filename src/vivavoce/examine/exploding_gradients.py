@@ -36,6 +36,7 @@ GROWTH = 100.0  # times the run's own median; TheDeepChecker calls a doubling wi
 SUSTAINED = 10.0  # times the median: what most of the last rows must exceed, else it is a spike
 TAIL = 5  # rows that must be sustained
 AT_ONCE = 2  # steps between the last finite norm and the first value that is not, where the one led to the other
+FAR_UP = 1e6  # times the median: a median next to zero
 FEWEST_ROWS = 3  # rows of finite norms for a runaway
 WORSE = 2.0  # times its best: a loss this high has diverged (TheDeepChecker)
 SOON = 20  # steps: a loss that is not finite this soon after a sensitive start was blown up by it
@@ -82,7 +83,11 @@ class ExplodingGradients(Detector):
         elif len(norms.typical) >= FEWEST_ROWS and runaway is None and first_nonfinite(run) is None:
             top = float(np.nanmax(norms.peak)) / max(median(norms.typical), 1e-300)
             stayed = f"never exceeded {top:.1f} × its median"
-            returned = f"rose to {top:,.0f} × its median and came back"
+            returned = (
+                f"rose to {top:,.0f} × its median and came back"
+                if top < FAR_UP
+                else "rose from next to nothing and came back"
+            )
             yield RuledOut(self.slug, f"the gradient's norm {stayed if top < GROWTH else returned}")
 
 

@@ -31,12 +31,16 @@ RANK_SD = 0.3  # standard deviation of a rank that is uniform in [0, 1]
 CERTAIN = 3.0  # standard errors above `HONEST_RANK`
 LEAST_WRONG = 0.08  # fraction of wrong examples that is worth a word
 SURE_SHARE = 0.7  # error rate of the surer half over that of all: 1 where sureness says nothing; honest: 0 … 0.6
-SURE_OF_TWO, SUREST_OF_TWO = 0.65, 0.45  # the same of two classes, for the half and the quarter; honest: 0 … 0.5, 0 … 0.2
+SURE_OF_TWO, SUREST_OF_TWO = (
+    0.65,
+    0.45,
+)  # the same of two classes, for the half and the quarter; honest: 0 … 0.5, 0 … 0.2
 LEAST_OF_TWO = 0.1  # fraction of wrong examples
 ERRORS_OF_TWO = 50.0  # wrong examples: nothing but sureness speaks of two classes
 SKILL = 0.4  # of the way from chance to no errors: below it the labels of honest errors rank 0.2 … 0.5, too
 WORTHLESS = 0.98  # fraction of chance level: a best validation loss above it says that nothing carries over
 BY_HEART = 0.85  # fraction of chance level that the training loss fell below meanwhile
+WELL = 0.5  # of the way from the commonest class's share to no errors
 LEARNING = 0.3  # fraction of chance level: above it the training data are not learned by heart yet
 FEWEST_STEPS = 100  # steps before anything is said of a network that stays at chance level
 OF_SEQUENCES = frozenset({"RNN", "GRU", "LSTM", "RNNCell", "GRUCell", "LSTMCell", "MultiheadAttention"})
@@ -202,9 +206,18 @@ def _carries_nothing(run: Run, progress: Progress, validation: Validation) -> bo
         return False
     if rarest_share(run, progress) < RARE:  # a few examples decide such a loss: it says little of the decisions
         return False
+    if _decides_well(run, validation):  # too sure of itself, or of too few examples, but not for wrong labels
+        return False
     if len(validation.losses) < FEWEST_PASSES:  # what was learned by heart may look like this at the end of a run
         return LEARNING * chance < progress.end < BY_HEART * chance and validation.end > chance
     return progress.end < BY_HEART * chance and float(validation.losses.min()) > WORTHLESS * chance
+
+
+def _decides_well(run: Run, validation: Validation) -> bool:
+    """Its best decisions on the validation data lie far above naming the commonest class."""
+    known = validation.accuracy[np.isfinite(validation.accuracy)]
+    share = median(run.series("val/constant", ("loss", validation.site.id), "share").finite.mean)
+    return len(known) > 0 and bool(known.max() > share + WELL * (1 - share))
 
 
 def _tells_nothing(run: Run, progress: Progress) -> bool:
@@ -258,13 +271,25 @@ def _partly(progress: Progress, doubt: Doubt, more: str = "") -> Finding:
     two = math.isnan(doubt.rank)
     if two:
         like = f"their labels are no close calls: {doubt.surest:.0%} of the quarter that the network is surest of are wrong, too"
-        evidence = Evidence("wrong among the surest quarter", doubt.surest, "fraction", SUREST_OF_TWO * doubt.wrong, "honest errors: next to none")
+        evidence = Evidence(
+            "wrong among the surest quarter",
+            doubt.surest,
+            "fraction",
+            SUREST_OF_TWO * doubt.wrong,
+            "honest errors: next to none",
+        )
     else:
         like = (
             f"their labels are no near misses: they rank {doubt.rank:.2f} among the other classes (0 the runner-up, 0.5 any class), "
             f"{doubt.sure:.0%} of the ones that the network is surest of are wrong, too"
         )
-        evidence = Evidence("mean rank of the labels of wrong examples", doubt.rank, "0 … 1", HONEST_RANK, "honest errors: the runner-up")
+        evidence = Evidence(
+            "mean rank of the labels of wrong examples",
+            doubt.rank,
+            "0 … 1",
+            HONEST_RANK,
+            "honest errors: the runner-up",
+        )
     limit = (SURE_OF_TWO if two else SURE_SHARE) * doubt.wrong
     return _finding(
         progress,

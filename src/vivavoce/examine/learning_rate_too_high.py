@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.exploding_gradients import sensitive_start
@@ -52,7 +53,7 @@ class LearningRateTooHigh(Detector):
     passing = True
     explains = ("exploding-gradients", "gradient-spikes", "non-finite", "dead-units", "saturated-units",
                 "guessing", "underfitting", "stopped-too-early", "oscillating-loss", "vanishing-gradients",
-                "class-ignored", "label-noise", "capacity-too-small", "mode-collapse", "discriminator-dominates", "generator-dominates")  # fmt: skip
+                "class-ignored", "label-noise", "capacity-too-small", "always-clipped", "mode-collapse", "discriminator-dominates", "generator-dominates")  # fmt: skip
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Large updates and harm together; either alone is not enough."""
@@ -118,12 +119,20 @@ def _gained_nothing(progress: Progress) -> bool:
 
 def largest_update(weights: Weights, optimizer: Optimizer) -> float:
     """The largest of the median update ratios of the first samples, or a later level that lasted; NaN if unknown."""
-    typical = weights.typical_update
+    typical = weights.typical_update * _unripe(weights, optimizer)
     known = typical[np.isfinite(typical)]
     if not len(known):
         return float("nan")
     early = np.median if optimizer.class_name in SHRINKING else np.max
     return max(float(early(known[:EARLY])), float(np.median(known)))
+
+
+def _unripe(weights: Weights, optimizer: Optimizer) -> NDArray[np.float64]:
+    """What makes up for RMSprop's mean square that starts at zero (Adam corrects it by itself): √(1 − αᵗ) at step t."""
+    if optimizer.class_name != "RMSprop":
+        return np.ones(len(weights.steps))
+    alpha = max((float(group.get("alpha") or 0) for group in optimizer.groups), default=0.99)
+    return np.asarray(np.sqrt(1 - alpha ** weights.steps.astype(np.float64)))
 
 
 def decay_update(optimizer: Optimizer) -> float:

@@ -24,7 +24,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "LogSoftmax": (float("-inf"), 0.0),
     "LogSigmoid": (float("-inf"), 0.0),
 }
-BOUNDED = frozenset({"Sigmoid", "Softmax", "Tanh"})
+CUT = frozenset({"Clamp", "ClampMin", "ClampMax", "Hardtanh", "Hardsigmoid"})  # at limits that only the outputs show
+BOUNDED = frozenset({"Sigmoid", "Softmax", "Tanh"}) | CUT
 SCALING = frozenset(
     {"Mul", "Add", "Sub", "Rsub", "Div", "View", "Squeeze", "Unsqueeze", "Reshape", "Select", "Slice", "Expand"}
 )
@@ -142,9 +143,9 @@ def _scaled_limits(run: Run, site: Loss) -> tuple[float, float] | None:
 
 
 def _squashed(run: Run) -> bool:
-    """Behind the last layer of the model stands a sigmoid, softmax or tanh, and then nothing but scale and offset."""
+    """Behind the last layer of the model its outputs are squashed or cut, and then nothing but scaled and shifted."""
     main = run.main_loss
-    head = [node.op.removesuffix("Backward0") for node in head_of(run, main)] if main is not None else []
+    head = [stem(node.op) for node in head_of(run, main)] if main is not None else []
     last = max((i for i, op in enumerate(head) if op in BOUNDED), default=None)
     before_loss = head[last + 1 : -1] if last is not None else []
     return last is not None and all(op in SCALING for op in before_loss)
@@ -163,13 +164,15 @@ def _by_hand(
 
 def _before_loss(run: Run, site: Loss, limits: tuple[float, float], targets: tuple[float, float]) -> Finding:
     last = stem(site.prediction_op)
-    operation = last if last in RANGES else "a squashing function and a scale"
+    named = last in RANGES or last in CUT
+    operation = last if named else "a squashing function and a scale"
     why = (
         f"The last operation before {site.function} at {at(site.site)} is {operation}, which gives {limits[0]:g} to {limits[1]:g}; "
         f"the targets of a batch go from {targets[0]:.3g} to {targets[1]:.3g}."
     )
     place = where(site.site, first_step=1, last_step=run.steps)
-    return _finding(why, place, 0.95, operation, f"the {operation} at the end", limits, targets)
+    dropped = f"the {operation} at the end" if named else f"{operation} at the end"
+    return _finding(why, place, 0.95, operation, dropped, limits, targets)
 
 
 def _finding(

@@ -23,6 +23,8 @@ HEART_TRAIN = 0.1  # fraction of chance level: the training data are learned by 
 HEART_VALIDATION = 0.6  # … while the validation loss is still this near chance level
 FAR_BELOW = 0.02  # of the validation loss: the training loss is next to nothing …
 HIGH_VALIDATION = 0.25  # … and of chance level: the validation loss is not
+BELOW, LASTING_VALIDATION = 0.5, 0.4  # the same where the validation loss has long stopped falling …
+STALLED_AFTER = 0.4  # … after this fraction of the run
 FEWEST_PASSES = 1  # validation passes: what was learned by heart shows in one
 RISING_PASSES = 3  # passes before a rise is believed
 CONFIDENCE_ONLY = 0.01  # accuracy that the decisions may have lost since the best loss, and still count as no worse
@@ -78,7 +80,15 @@ def _by_heart(progress: Progress, validation: Validation) -> bool:
     if chance is None:
         return False
     apart = progress.end < FAR_BELOW * validation.end and validation.end > HIGH_VALIDATION * chance
+    if len(validation.losses) >= RISING_PASSES and _stalled(validation):
+        apart = apart or (progress.end < BELOW * validation.end and validation.end > LASTING_VALIDATION * chance)
     return (progress.end < HEART_TRAIN * chance and validation.end > HEART_VALIDATION * chance) or apart
+
+
+def _stalled(validation: Validation) -> bool:
+    """The validation loss gained nothing to speak of after the first part of the run."""
+    early = validation.losses[validation.steps <= STALLED_AFTER * validation.steps[-1]]
+    return len(early) > 0 and bool(validation.end > (1 - RISE_OF_START) * early.min())
 
 
 def _finding(run: Run, progress: Progress, validation: Validation, rise: float) -> Finding:
