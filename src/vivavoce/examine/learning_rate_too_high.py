@@ -22,7 +22,8 @@ from vivavoce.examine.reading import (
     where,
     with_rate,
 )
-from vivavoce.examine.sensitivity import first_update
+from vivavoce.examine.sensitivity import ADAPTIVE, first_update
+from vivavoce.examine.underfitting import DECAY
 from vivavoce.examine.units import shares
 from vivavoce.examine.unshuffled_data import sorted_or_repeating
 from vivavoce.record.entities import Optimizer
@@ -75,6 +76,9 @@ class LearningRateTooHigh(Detector):
         if sensitive_start(run, optimizer):
             yield RuledOut(self.slug, "the gradient was out of proportion before the first update")
             return
+        if _pulled_to_zero(optimizer) and largest < HUGE and first_nonfinite(run) is None:
+            yield RuledOut(self.slug, "the weight decay pulls the weights to zero, and beside those any step is large")
+            return
         stuck = [
             share
             for share in shares(run, "activation_saturated")
@@ -124,7 +128,14 @@ def largest_update(weights: Weights, optimizer: Optimizer) -> float:
     if not len(known):
         return float("nan")
     early = np.median if optimizer.class_name in SHRINKING else np.max
-    return max(float(early(known[:EARLY])), float(np.median(known)))
+    first = float(early(known[:EARLY]))
+    return first if _pulled_to_zero(optimizer) else max(first, float(np.median(known)))
+
+
+def _pulled_to_zero(optimizer: Optimizer) -> bool:
+    """A decay that an optimizer takes for a gradient of full size: in time any step is large beside what is left of the weights."""
+    decay = max((float(group.get("weight_decay") or 0) for group in optimizer.groups), default=0.0)
+    return decay >= DECAY and optimizer.class_name in ADAPTIVE - {"AdamW"}
 
 
 def _unripe(weights: Weights, optimizer: Optimizer) -> NDArray[np.float64]:

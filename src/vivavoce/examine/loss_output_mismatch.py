@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
-from vivavoce.examine.progress import CLASSIFICATION
+from vivavoce.examine.progress import CLASSIFICATION, Progress
 from vivavoce.examine.reading import at, where
 from vivavoce.examine.wiring import head_of, stem, trained_losses
 from vivavoce.measure.robust import median
@@ -40,6 +40,11 @@ TWICE: dict[tuple[str, str], tuple[str, str]] = {
 }  # fmt: skip
 
 
+CUT_LOGITS = (
+    "a ReLU cuts off the logits below zero, and with them the gradient of the class: it can hardly be made unlikely or learned again",
+    "return the logits: drop the ReLU",
+)
+MUCH_LEFT = 0.3  # fraction of chance level: networks that cope with logits cut at zero come below it
 NORMALISERS = ("Logsumexp", "Sum")
 LIKELIHOOD = ("Gather", "Log", "NllLoss")
 
@@ -86,7 +91,14 @@ def _problem(run: Run, site: Loss) -> tuple[str, str] | None:
     for (function, before), problem in MISMATCHES.items():
         if site.function == function and operation.startswith(before) and not _is_soft(site):
             return problem
+    if site.function == "cross_entropy" and operation.startswith("Relu") and _held_up(run):
+        return CUT_LOGITS
     return None
+
+
+def _held_up(run: Run) -> bool:
+    progress = Progress.of(run)
+    return progress is not None and progress.remaining > MUCH_LEFT
 
 
 def _by_hand(run: Run, loss: Loss) -> tuple[Node, str, str, str] | None:
@@ -131,7 +143,9 @@ def _finding_by_hand(run: Run, node: Node, before: str, reason: str, edit: str) 
 
 def _floor(site: Loss) -> str:
     """What the loss cannot fall below where the logits are probabilities: ln(1 + (C - 1)/e), in words."""
-    if site.function != "cross_entropy" or not site.classes or site.classes < 2:
+    if site.function != "cross_entropy" or site.prediction_op.startswith("Relu"):
+        return ""
+    if not site.classes or site.classes < 2:
         return ""
     floor = math.log(1 + (site.classes - 1) / math.e)
     return f"; with {site.classes} classes the loss cannot fall below a floor of {floor:.3g}"

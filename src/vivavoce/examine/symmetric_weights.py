@@ -50,6 +50,10 @@ class SymmetricWeights(Detector):
         sampled = [weights for optimizer in optimizers if (weights := weights_of(run, optimizer))]
         if not sampled or any(int(weights.steps[0]) > EARLIEST for weights in sampled) or progress is None:
             return
+        alike = [parameter for optimizer in optimizers for parameter in _equal_at_start(run, optimizer)]
+        if len(alike) >= FEWEST and not progress.learned and progress.had_room and _stuck(progress):
+            yield _finding(run, [layer_of(p) for p in alike], "begin with equal units", 1)
+            return
         zero, kept = zero_at_start(run), _never_leave_zero(sampled)
         if len(kept) >= FEWEST:
             yield _finding(run, [layer_of(p) for p in kept], "are all zero from the first step to the last", 1)
@@ -102,6 +106,16 @@ def _equal(run: Run, optimizer: Optimizer) -> list[Parameter]:
         if moved:
             found.append(parameter)
     return found
+
+
+def _equal_at_start(run: Run, optimizer: Optimizer) -> list[Parameter]:
+    """Weights that are not zero and all of whose units were equal at first: rounding alone may tell them apart later."""
+    track, norms = (optimizer_track(run, name, optimizer) for name in ("equal_units", "weight_norm"))
+    if track is None or norms is None or not len(track) or not len(norms) or int(track.steps[0]) > EARLIEST:
+        return []
+    ids = [id for i, id in enumerate(track.columns) if track.mean[0, i] >= SAME and id in norms.columns]
+    alike = [run.parameters[int(id)] for id in ids if norms.mean[0, norms.columns.index(id)] > 0]
+    return [parameter for parameter in alike if parameter.module_class in LAYERS or of_no_layer(parameter)]
 
 
 def _never_leave_zero(sampled: list[Weights]) -> list[Parameter]:

@@ -46,7 +46,7 @@ class Underfitting(Detector):
         left = progress.end / level
         if left < (LIMITED if limit else LEFT):
             yield RuledOut(self.slug, f"the training loss fell to {left:.0%} of chance level")
-        elif left > WORSE_THAN_CHANCE or progress.rose or not _flat(progress) or not _moving(run):
+        elif left > WORSE_THAN_CHANCE or progress.rose or not is_flat(progress) or not _moving(run):
             return
         elif limit:
             yield _finding(progress, left, limit, 0.8)
@@ -56,7 +56,7 @@ class Underfitting(Detector):
             yield _finding(progress, left, "", 0.4)
 
 
-def _flat(progress: Progress) -> bool:
+def is_flat(progress: Progress) -> bool:
     """No significant fall in the second half, or one too small to speak of."""
     trend = progress.trend(0.5)
     fall = -trend.slope * (progress.steps[-1] - progress.steps[0]) / 3

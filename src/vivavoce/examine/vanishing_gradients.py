@@ -11,12 +11,14 @@ from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
 from vivavoce.examine.progress import Progress
 from vivavoce.examine.reading import Weights, column_median, layer_of, main_optimizer, weights_of, where
+from vivavoce.examine.underfitting import is_flat
 from vivavoce.measure.trend import robust_trend
 from vivavoce.record.entities import Optimizer
 from vivavoce.record.run import Run
 
 RATIO = 1e-3  # first over last layer, of ‖g‖/‖w‖ (AUTOTRAINER: ratio below 1e-3)
 DECAY_Z = 2.0  # Mann–Kendall statistic of the growth with depth: one layer out of line is not vanishing
+MUCH_LEFT = 0.5  # fraction of chance level: a loss that came to rest there learned what the last layers alone could
 FEWEST_LAYERS = 4  # weight matrices: with fewer there is no depth to vanish over
 EARLY = 10  # samples from the start
 
@@ -43,7 +45,7 @@ class VanishingGradients(Detector):
         progress = Progress.of(run)
         if ratio > RATIO or z < DECAY_Z:
             yield RuledOut(self.slug, f"‖g‖/‖w‖ of the first layer is {ratio:.2g} × that of the last")
-        elif progress is not None and progress.learned:
+        elif progress is not None and progress.learned and not (progress.remaining > MUCH_LEFT and is_flat(progress)):
             yield RuledOut(self.slug, f"the loss fell to {progress.end:.3g} although the first layers receive little")
         elif progress is not None and progress.bounded and progress.had_room:
             yield _finding(run, optimizer, weights, profile, kept)
@@ -62,14 +64,17 @@ def _finding(
     first, last = weights.parameters[kept[0]], weights.parameters[kept[-1]]
     per_layer = float((profile[0] / profile[-1]) ** (1 / (len(profile) - 1)))
     activation = _activations(run)
+    progress = Progress.of(run)
+    rests = progress is not None and progress.learned
+    course = f"came to rest at {progress.end:.3g}" if progress is not None and rests else "does not fall"
     why = (
         f"Of the gradient that {last.name} receives, relative to its size, {first.name} receives {profile[0] / profile[-1]:.1e}: "
-        f"each of {len(profile)} layers passes on {per_layer:.2g} of it{activation}, and the loss does not fall."
+        f"each of {len(profile)} layers passes on {per_layer:.2g} of it{activation}, and the loss {course}."
     )
     return Finding(
         slug=VanishingGradients.slug,
-        severity="critical",
-        confidence=0.92,
+        severity="warning" if rests else "critical",
+        confidence=0.75 if rests else 0.92,
         question=VanishingGradients.question,
         title="The gradients vanish on the way to the first layers",
         why=why,

@@ -31,7 +31,7 @@ class Photos:
     @property
     def megapixels(self) -> float:
         """Of all photographs together."""
-        return sum(image.shape[0] * image.shape[1] for image in self.images) / 1e6
+        return float(sum(image.shape[0] * image.shape[1] for image in self.images)) / 1e6
 
     def split(self, every: int) -> tuple[Photos, Photos]:
         """All but each `every`-th photograph, and those."""

@@ -102,7 +102,7 @@ class Training:
 
     def __init__(self, photos: Photos, plan: Plan) -> None:
         torch.manual_seed(plan.seed)
-        self.network = Denoiser().to(plan.device, memory_format=torch.channels_last)
+        self.network = weights.fast(Denoiser().to(plan.device))
         self.average = {name: value.clone() for name, value in self.network.state_dict().items()}
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=plan.learning_rate)
         self.generator = torch.Generator().manual_seed(plan.seed)

@@ -18,7 +18,13 @@ def load(path: Path = SHIPPED) -> Denoiser:
     network = Denoiser()
     state = require("safetensors.torch").load_file(path)
     network.load_state_dict({name: value.float() for name, value in state.items()})
-    return network.eval().to(memory_format=torch.channels_last)  # thrice as fast in bfloat16
+    return fast(network.eval())
+
+
+def fast(network: Denoiser) -> Denoiser:
+    """The same network, its weights in the order that convolutions are thrice as fast with in bfloat16."""
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
 
 
 def save(network: Denoiser, path: Path) -> None:
