@@ -99,3 +99,29 @@ def test_a_validation_loss_that_stalled_far_above_the_training_loss(watched):
     with watched:
         fit(model, torch.optim.Adam(model.parameters(), 3e-3), x[:40], y[:40], 500, 16, F.l1_loss, (x[40:], y[40:]))
     assert primary(watched) == "overfitting"
+
+
+class Ratings(nn.Module):
+    """Matrix factorisation, with a bias for each user and each film that begins at zero, as is usual."""
+
+    def __init__(self):
+        super().__init__()
+        self.user, self.film = nn.Embedding(100, 6), nn.Embedding(60, 6)
+        self.user_bias, self.film_bias = nn.Embedding(100, 1), nn.Embedding(60, 1)
+        for biases in (self.user_bias, self.film_bias):
+            nn.init.zeros_(biases.weight)
+
+    def forward(self, pairs):
+        user, film = pairs.unbind(1)
+        biases = self.user_bias(user) + self.film_bias(film)
+        return (self.user(user) * self.film(film)).sum(1) + biases[:, 0]
+
+
+def test_biases_of_users_and_films_that_begin_at_zero_are_no_equal_units(watched):
+    pairs = torch.stack([torch.randint(100, (4000,)), torch.randint(60, (4000,))], 1)
+    taste = torch.randn(100, 3), torch.randn(60, 3)
+    ratings = (taste[0][pairs[:, 0]] * taste[1][pairs[:, 1]]).sum(1)
+    model = Ratings()
+    with watched:
+        fit(model, torch.optim.Adam(model.parameters(), 3.0), pairs, ratings, 300, 256, F.mse_loss)
+    assert "symmetric-weights" not in alarms(watched)

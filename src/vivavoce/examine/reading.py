@@ -202,8 +202,9 @@ class Weights:
 
     @property
     def typical_update(self) -> NDArray[np.float64]:
-        """The median over the parameters of ‖Δw‖/‖w‖ at each step, (n,)."""
-        return _row_median(self.update)
+        """The median over the parameters of ‖Δw‖/‖w‖ at each step, (n,); beside weights that began at zero any step is large."""
+        grown = self.weight[0] != 0
+        return _row_median(self.update[:, grown] if grown.any() else self.update)
 
 
 def weights_of(run: Run, optimizer: Optimizer) -> Weights | None:

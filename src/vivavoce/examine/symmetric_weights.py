@@ -54,7 +54,7 @@ class SymmetricWeights(Detector):
         if len(alike) >= FEWEST and not progress.learned and progress.had_room and _stuck(progress):
             yield _finding(run, [layer_of(p) for p in alike], "begin with equal units", 1)
             return
-        zero, kept = zero_at_start(run), _never_leave_zero(sampled)
+        zero, kept = [p for p in zero_at_start(run) if _of_units(p)], _never_leave_zero(sampled)
         if len(kept) >= FEWEST:
             yield _finding(run, [layer_of(p) for p in kept], "are all zero from the first step to the last", 1)
             return
@@ -100,7 +100,7 @@ def _equal(run: Run, optimizer: Optimizer) -> list[Parameter]:
         parameter = run.parameters.get(int(id))
         if parameter is None or not track.mean[-1, i] >= SAME:
             continue
-        if parameter.module_class not in LAYERS and not of_no_layer(parameter):
+        if not _of_units(parameter):
             continue
         moved = updates.columns.count(id) and bool((updates.maximum[:, updates.columns.index(id)] > 0).any())
         if moved:
@@ -115,7 +115,12 @@ def _equal_at_start(run: Run, optimizer: Optimizer) -> list[Parameter]:
         return []
     ids = [id for i, id in enumerate(track.columns) if track.mean[0, i] >= SAME and id in norms.columns]
     alike = [run.parameters[int(id)] for id in ids if norms.mean[0, norms.columns.index(id)] > 0]
-    return [parameter for parameter in alike if parameter.module_class in LAYERS or of_no_layer(parameter)]
+    return [parameter for parameter in alike if _of_units(parameter)]
+
+
+def _of_units(parameter: Parameter) -> bool:
+    """A weight of several units, which a column of biases, one for each user or word, is not."""
+    return parameter.module_class in LAYERS or of_no_layer(parameter)
 
 
 def _never_leave_zero(sampled: list[Weights]) -> list[Parameter]:
