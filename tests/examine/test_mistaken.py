@@ -125,3 +125,20 @@ def test_biases_of_users_and_films_that_begin_at_zero_are_no_equal_units(watched
     with watched:
         fit(model, torch.optim.Adam(model.parameters(), 3.0), pairs, ratings, 300, 256, F.mse_loss)
     assert "symmetric-weights" not in alarms(watched)
+
+
+def test_a_token_that_is_never_the_most_probable_is_no_ignored_class(watched):
+    """Every word foretells the next, but for one that comes at random: rightly it is never foretold."""
+    words = (torch.arange(16) + torch.randint(4, (500, 1))) % 4
+    words = torch.where(torch.rand(words.shape) < 0.1, 4, words)
+    model = nn.Sequential(nn.Embedding(5, 8), nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 5))
+    with watched:
+        fit(
+            model,
+            torch.optim.Adam(model.parameters(), 1e-2),
+            words[:, :-1].reshape(-1),
+            words[:, 1:].reshape(-1),
+            600,
+            64,
+        )
+    assert "class-ignored" not in alarms(watched)

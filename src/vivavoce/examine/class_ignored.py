@@ -17,6 +17,7 @@ from vivavoce.record.tracks import Track
 SEEN = 50  # targets of a class in the looked-at batches: fewer may be luck
 MOST_CLASSES = 200  # of more classes, many are rare and rarely the most probable: a language model ignores most tokens
 SHARE = 0.005  # fraction of all targets: a rarer class is hardly worth predicting
+TOKEN_SHARE = 1.0  # times an equal share of all: a language model rightly never thinks a rarer token the most probable
 
 
 class ClassIgnored(Detector):
@@ -35,12 +36,19 @@ class ClassIgnored(Detector):
         if counts is None or len(counts[0]) > MOST_CLASSES:
             return
         names, targets, predictions = counts
-        enough = (targets >= SEEN) & (targets >= SHARE * targets.sum())
+        share = TOKEN_SHARE / len(names) if _tokens(run, progress) else SHARE
+        enough = (targets >= SEEN) & (targets >= share * targets.sum())
         ignored = np.flatnonzero(enough & (predictions == 0))
         if len(ignored):
             yield _finding(run, progress, [names[i] for i in ignored], targets, ignored)
         elif enough.any():
             yield RuledOut(self.slug, f"all {int(enough.sum())} classes seen are predicted")
+
+
+def _tokens(run: Run, progress: Progress) -> bool:
+    """What is predicted are the tokens that the network reads: an embedding has a row for each class."""
+    classes = progress.loss.classes if progress.loss else None
+    return any(p.module_class == "Embedding" and p.shape[0] == classes for p in run.parameters.values())
 
 
 def late_counts(run: Run, progress: Progress) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64]] | None:
