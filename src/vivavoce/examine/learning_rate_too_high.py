@@ -88,7 +88,7 @@ class LearningRateTooHigh(Detector):
             yield RuledOut(self.slug, f"{stuck[0].module.name} was saturated before the first update")
             return
         progress = Progress.of(run)
-        if largest < LARGE and progress is not None and sorted_or_repeating(run, progress):
+        if largest < HUGE and progress is not None and sorted_or_repeating(run, progress):
             yield RuledOut(self.slug, "what the loss lost again, the order of the examples explains")
             return
         harm, severity = _harm(run, progress, largest)

@@ -46,10 +46,12 @@ class Underfitting(Detector):
         left = progress.end / level
         if left < (LIMITED if limit else LEFT):
             yield RuledOut(self.slug, f"the training loss fell to {left:.0%} of chance level")
-        elif left > WORSE_THAN_CHANCE or progress.rose or not is_flat(progress) or not _moving(run):
+        elif not is_flat(progress) or not _moving(run):
             return
         elif limit:
             yield _finding(progress, left, limit, 0.8)
+        elif left > WORSE_THAN_CHANCE or progress.rose:
+            return
         elif progress.regression and left > POOR:
             yield _finding(progress, left, "it predicts little more than the mean", 0.7)
         else:
