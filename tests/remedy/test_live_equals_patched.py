@@ -41,6 +41,10 @@ LOOSE = (
     "        self.criterion = nn",
     "        for p in model.parameters():\n            nn.init.constant_(p, 0.02)\n        self.criterion = nn",
 )
+APART = (
+    ("self.G.parameters(), lr=1e-3", "self.G.parameters(), lr=1e-6"),
+    ("self.D.parameters(), lr=1e-3", "self.D.parameters(), lr=0.5"),
+)
 CASES = [
     Case("zero-grad", "gradients-not-zeroed", "PLAIN", "optimizer.step", (NO_ZERO,), better=True),
     Case("zero-grad", "gradients-not-zeroed", "CLASSES", "optimizer.step", (("                self.optimizer.zero_grad()\n", ""),)),
@@ -154,6 +158,7 @@ CASES = [
     Case("grad-scaler", "amp-underflow", "HALF", MADE),
     Case("slower-discriminator", "discriminator-dominates", "ADVERSARIES", "opt_d = torch"),
     Case("faster-discriminator", "generator-dominates", "ADVERSARIES", "opt_d = torch"),
+    Case("lower-learning-rate", "learning-rate-too-high", "ADVERSARIES", "opt_d = torch", APART),
     Case("slower-generator", "mode-collapse", "ADVERSARIES", "opt_g = torch"),
     Case("faster-generator", "discriminator-dominates", "ADVERSARIES", "opt_g = torch"),
     Case("spectral-norm", "discriminator-dominates", "ADVERSARIES", "opt_d = torch"),

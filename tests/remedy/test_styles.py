@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+import scripts
 import trials
 
 from vivavoce.remedy.catalogue import by_name
@@ -176,3 +177,17 @@ def test_a_model_in_another_file_than_the_training(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "small_model_of_a_test")
     assert trials.same(live.final, patched.final)
     assert not trials.same(live.final, sick.final)
+
+
+def test_of_two_rates_far_too_high_and_far_too_low_each_gets_a_usual_one(tmp_path):
+    text = scripts.ADVERSARIES.replace("G.parameters(), lr=1e-3", "G.parameters(), lr=1e-6")
+    text = text.replace("D.parameters(), lr=1e-3", "D.parameters(), lr=0.5")
+    path = trials.write(tmp_path, text)
+    run = trials.record(path, tmp_path / "store")
+    line = trials.line_of(text, "opt_d = torch")
+    first = trials.prescriptions("lower-learning-rate", run, "learning-rate-too-high", path, line)[0]
+    assert first.title.startswith("a usual learning rate for each")
+    (also,) = first.where["also"]
+    critic, generator = first.numbers["lr"], also["numbers"]["lr"]
+    assert 1e-4 < critic < 1e-2
+    assert critic / 5 < generator < critic

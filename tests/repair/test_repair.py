@@ -147,6 +147,13 @@ def test_a_number_that_nobody_prints_is_an_answer_not_a_patch(tmp_path: Path) ->
     assert "no run printed a number called 'accuracy'" in result.reason
 
 
+def test_a_number_that_the_script_does_not_print_is_said_after_its_first_run(tmp_path: Path) -> None:
+    half = SICK.replace("model.parameters()", "model[2].parameters()").replace("lr=0.1", "lr=0.001")
+    result = repair(tmp_path / "p", half, metric="accuracy")
+    assert result.verdict == "unmeasured"
+    assert result.cost.runs == 1
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [

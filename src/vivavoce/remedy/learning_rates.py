@@ -7,13 +7,16 @@ from dataclasses import replace
 from typing import ClassVar
 
 from vivavoce.examine.finding import Finding
+from vivavoce.examine.reading import learning_rate
 from vivavoce.record.entities import Optimizer
 from vivavoce.record.run import Run
+from vivavoce.remedy.adversaries import players
 from vivavoce.remedy.optimizer_number import Choice, OptimizerNumber, rates_by_hand
-from vivavoce.remedy.optimizers import better_rates, joined, optimizers_of, rounded
+from vivavoce.remedy.optimizers import better_rates, joined, optimizers_of, rounded, usual_rate
 from vivavoce.remedy.remedy import Prescription
 
 JOINT_CHOICES = 3  # of rates for several optimizers at once
+SECOND_SCALE = 0.5  # times the usual rate, for a generator: slower than its critic (Heusel et al. 2017: ¼ to ½)
 
 
 class AnotherLearningRate(OptimizerNumber):
@@ -45,6 +48,7 @@ class AnotherLearningRate(OptimizerNumber):
         """All optimizers together where there are several, each to its likely rates in turn; then the finding's own."""
         found = [(o, rates) for o in optimizers_of(run, finding) if (rates := better_rates(run, o, self.higher))]
         if len(found) > 1:
+            yield from self._apart(run, found)
             yield from self._jointly(found)
         for index, (optimizer, rates) in enumerate(found):
             for rate in rates if index == 0 else rates[:1]:
@@ -52,6 +56,18 @@ class AnotherLearningRate(OptimizerNumber):
                     [(optimizer, {"lr": rate})],
                     f"{self.verb} the learning rate of {optimizer.class_name} to {rate:g}",
                 )
+
+    def _apart(self, run: Run, found: list[tuple[Optimizer, list[float]]]) -> Iterator[Choice]:
+        """To the usual rate for each, where some are far too high and others far too low."""
+        usual = {optimizer.id: rate for optimizer, _ in found if (rate := usual_rate(run, optimizer)) is not None}
+        chosen = [optimizer for optimizer, _ in found if optimizer.id in usual]
+        if len({usual[optimizer.id] > (learning_rate(optimizer) or 0) for optimizer in chosen}) < 2:
+            return
+        generator = players(run)[0]
+        if generator is not None and generator.id in usual:
+            usual[generator.id] = rounded(usual[generator.id] * SECOND_SCALE)
+        title = "a usual learning rate for each: " + joined(f"{o.class_name} {usual[o.id]:g}" for o in chosen)
+        yield [(optimizer, {"lr": usual[optimizer.id]}) for optimizer in chosen], title
 
     def _jointly(self, found: list[tuple[Optimizer, list[float]]]) -> Iterator[Choice]:
         for place in range(min(JOINT_CHOICES, max(len(rates) for _, rates in found))):

@@ -25,6 +25,7 @@ PLAIN_TARGETS = (
     6e-3,
 )  # the same for gradient steps, which shrink with the gradient: measured 0.01 … 0.5
 CLEARLY = 0.7  # a rate must differ by this factor to be worth a trial
+FAR = 1.0  # decades between the size of a step and the usual one
 LITTLE = (3.0, 30.0)  # factors where the steps have a usual size already: it may be measured too late to tell
 DECADES = (0.1, 0.01, 0.001)  # factors where the size of the first step is not known
 MOST_MOMENTUM = 0.999
@@ -110,6 +111,15 @@ def better_rates(run: Run, optimizer: Optimizer, higher: bool, rate: float | Non
     else:
         rates = [r for r in rates if r < rate * CLEARLY] or [rounded(rate / factor) for factor in LITTLE]
     return list(dict.fromkeys(rates))
+
+
+def usual_rate(run: Run, optimizer: Optimizer) -> float | None:
+    """The learning rate at which a step has a usual size, where the recorded one is far from it; None where it is not."""
+    rate, size = base_rate(optimizer), step_size(run, optimizer)
+    if not rate or not (math.isfinite(size) and size > 0):
+        return None
+    target = (ADAPTIVE_TARGETS if optimizer.class_name in ADAPTIVE else PLAIN_TARGETS)[0]
+    return rounded(rate * target / size) if abs(math.log10(size / target)) > FAR else None
 
 
 def one_cycles(source: Source, call: cst.Call) -> list[cst.Call]:

@@ -64,6 +64,8 @@ class Repair:
         if not findings:
             verdict = examine(run)
             return self._result("healthy", f"{verdict.reason} Nothing was tried, the script stays as it is.")
+        if self.options.metric is not None and self.control.tried is not None and not self.control.tried.failed:
+            self.trials.measure()  # a name that nothing is printed under is said before anything is tried
         self.trials.sources = patch.sources_of(self.program, run)
         self.trials.fit()
         return self._prove(self._rounds(run, findings), findings)
