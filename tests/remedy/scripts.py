@@ -378,3 +378,34 @@ for epoch in range(6):
 final = torch.cat([p.detach().flatten() for p in [*encoder.parameters(), *head.parameters()]])
 score = loss.item()
 '''
+
+GROUPS = '''
+"""A trainer, and groups whose rates are made of one number."""
+import torch
+from torch import nn
+
+
+class Trainer:
+    def __init__(self, epochs, rate=1e-6):
+        self.epochs, self.rate = epochs, rate
+
+    def fit(self, body, head, x, y):
+        groups = [{"params": body.parameters()}, {"params": head.parameters(), "lr": 2 * self.rate}]
+        optimizer = torch.optim.Adam(groups, lr=self.rate)
+        for epoch in range(self.epochs):
+            loss = nn.functional.cross_entropy(head(body(x)), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        return loss.item(), optimizer
+
+
+torch.manual_seed(0)
+x = torch.randn(64, 5)
+y = (x[:, 0] > 0).long()
+body, head = nn.Sequential(nn.Linear(5, 8), nn.ReLU()), nn.Linear(8, 2)
+trainer = Trainer(epochs=20)
+score, optimizer = trainer.fit(body, head, x, y)
+rates = [group["lr"] for group in optimizer.param_groups]
+final = torch.cat([p.detach().flatten() for p in [*body.parameters(), *head.parameters()]])
+'''

@@ -159,6 +159,8 @@ CASES = [
     Case("slower-discriminator", "discriminator-dominates", "ADVERSARIES", "opt_d = torch"),
     Case("faster-discriminator", "generator-dominates", "ADVERSARIES", "opt_d = torch"),
     Case("lower-learning-rate", "learning-rate-too-high", "ADVERSARIES", "opt_d = torch", APART),
+    Case("raise-learning-rate", "learning-rate-too-low", "GROUPS", "optimizer = torch", better=True),
+    Case("longer-training", "stopped-too-early", "GROUPS", "optimizer.step", better=True),
     Case("slower-generator", "mode-collapse", "ADVERSARIES", "opt_g = torch"),
     Case("faster-generator", "discriminator-dominates", "ADVERSARIES", "opt_g = torch"),
     Case("spectral-norm", "discriminator-dominates", "ADVERSARIES", "opt_d = torch"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 import pytest
-import torch
 import scripts
+import torch
 import trials
 
 from vivavoce.remedy.catalogue import by_name

@@ -91,3 +91,9 @@ def test_a_finding_that_names_the_rate_has_several_of_its_values_tried_first() -
     rates = [Prescription("lower-learning-rate", slug, f"rate {n}") for n in range(4)]
     planned = widely([*rates, Prescription("adam", slug, "Adam"), Prescription("adam", slug, "Adam 2")])
     assert [p.title for p in planned] == ["rate 0", "rate 1", "rate 2", "Adam", "rate 3", "Adam 2"]
+
+
+def test_a_rate_that_is_nearly_another_one_is_not_tried() -> None:
+    tried, near, far = (arm(rate, 1.0).prescriptions[0] for rate in (0.0069, 0.0066, 0.0022))
+    other = Prescription("lower-learning-rate", "learning-rate-too-high", "of Adam", {"lr": 0.0066}, {"line": 9})
+    assert choice.apart([near, far, other], [tried]) == [far, other]

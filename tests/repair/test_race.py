@@ -43,7 +43,8 @@ def given_up(racing: Race, level: float, kind: Kind = KIND) -> int | None:
 def test_the_worse_half_is_given_up_at_half_time() -> None:
     racing = race()
     assert given_up(racing, 0.5) is None
-    assert given_up(racing, 0.6) == HALF_TIME
+    assert given_up(racing, 0.7) == HALF_TIME
+    assert given_up(racing, 0.6) is None  # it gained four fifths of what the best did: it may win in the end
     assert given_up(racing, math.nan) is not None
     assert given_up(racing, 0.4) is None
 

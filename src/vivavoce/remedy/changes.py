@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import libcst as cst
@@ -132,6 +132,15 @@ class Changes:
             self.replace(constant.node, written(value, whole=constant.whole))
         else:
             self.set_argument(call, keyword, written(value), position)
+
+    def set_all(self, call: cst.Call, expressions: Sequence[cst.BaseExpression], value: float) -> None:
+        """Give several equal expressions of a call another number: where it is written, or in each of their places."""
+        constant = follow(self.source, expressions[0])
+        if constant is not None and all(uses(self.source, name) <= len(expressions) for name in constant.names):
+            self.replace(constant.node, written(value, whole=constant.whole))
+        else:
+            for expression in expressions:
+                self.replace(expression, written(value))
 
     def need(self, name: str, statement: str) -> None:
         """Add an import at the top of the file, unless the name is there."""

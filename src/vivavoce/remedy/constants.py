@@ -109,16 +109,23 @@ def _assigned(source: Source, name: str, function: cst.FunctionDef | None) -> li
 
 
 def _value_for(target: cst.BaseExpression, value: cst.BaseExpression, name: str) -> list[cst.BaseExpression]:
-    if is_name(target, name):
+    """What an assignment gives to a variable, or to an attribute written `self.name`; nothing where it gives it nothing."""
+    if _is_target(target, name):
         return [value]
     if not isinstance(target, (cst.Tuple, cst.List)):
         return []
     for index, element in enumerate(target.elements):
-        if is_name(element.value, name):
+        if _is_target(element.value, name):
             if isinstance(value, (cst.Tuple, cst.List)) and len(value.elements) == len(target.elements):
                 return [value.elements[index].value]
             return [value]
     return []
+
+
+def _is_target(node: cst.CSTNode, name: str) -> bool:
+    if isinstance(node, cst.Attribute):
+        return is_name(node.value, "self") and f"self.{node.attr.value}" == name
+    return is_name(node, name)
 
 
 def is_name(node: cst.CSTNode, name: str) -> bool:
@@ -163,12 +170,10 @@ def _attribute(source: Source, expression: cst.Attribute) -> cst.BaseExpression 
     if is_name(expression.value, "self"):
         owner = source.around(expression, cst.ClassDef)
         values = [
-            node.value
+            value
             for node in source.all(cst.Assign, owner)
             for target in node.targets
-            if isinstance(target.target, cst.Attribute)
-            and is_name(target.target.value, "self")
-            and target.target.attr.value == name
+            for value in _value_for(target.target, node.value, f"self.{name}")
         ]
         return values[0] if len(values) == 1 else None
     candidates = [*_options(source, name), *_fields(source, name)]

@@ -13,7 +13,7 @@ from vivavoce.record.entities import Optimizer
 from vivavoce.record.run import Run
 from vivavoce.remedy import by_hand, live
 from vivavoce.remedy.changes import CannotEditError, Changes, open_source, written
-from vivavoce.remedy.optimizers import better_rates, one_cycles, optimizer_call, place
+from vivavoce.remedy.optimizers import better_rates, one_cycles, optimizer_call, place, rates_from_one
 from vivavoce.remedy.remedy import Edit, Prescription, Remedy, Words
 from vivavoce.remedy.rewriting import rewrite
 from vivavoce.remedy.source import Source
@@ -47,7 +47,7 @@ class OptimizerNumber(Remedy):
             rewrite(self, prescription)
             return
         for where, numbers in _places(prescription):
-            live.on_optimizer(where, _setting(numbers))
+            live.on_optimizer(where, _setting(numbers, "lr" in numbers and _one_rate(where)))
             if "lr" in numbers:
                 _set_cycles(where, numbers["lr"])
 
@@ -63,8 +63,12 @@ class OptimizerNumber(Remedy):
                 if Path(each["file"]).name != source.path.name:
                     raise CannotEditError("the optimizers are made in different files")
                 call = optimizer_call(source, each["line"], each.get("optimizer", ""))
+                together = rates_from_one(source, call) if "lr" in numbers else []
                 for keyword, value in numbers.items():
-                    changes.set_number(call, keyword, value, POSITIONS.get(keyword))
+                    if keyword == "lr" and together:
+                        changes.set_all(call, together, value)
+                    else:
+                        changes.set_number(call, keyword, value, POSITIONS.get(keyword))
                 for cycle in one_cycles(source, call) if "lr" in numbers else ():
                     changes.set_number(cycle, "max_lr", numbers["lr"], 1)
             return changes.edit()
@@ -110,8 +114,25 @@ def _places(prescription: Prescription) -> list[tuple[Mapping[str, Any], Mapping
     return [(where, prescription.numbers), *((each, each["numbers"]) for each in where.get("also", ()))]
 
 
-def _setting(numbers: Mapping[str, Any]) -> Callable[[Any, list[Any], dict[str, Any], FrameType], None]:
+def _one_rate(where: Mapping[str, Any]) -> bool:
+    """Whether the rates of the optimizer's groups are made of its own."""
+    source = Source.read(str(where.get("file", "")))
+    try:
+        return source is not None and bool(
+            rates_from_one(source, optimizer_call(source, where["line"], where.get("optimizer", "")))
+        )
+    except CannotEditError:
+        return False
+
+
+def _setting(numbers: Mapping[str, Any], one_rate: bool) -> Callable[[Any, list[Any], dict[str, Any], FrameType], None]:
     def change(optimizer: Any, params: list[Any], defaults: dict[str, Any], frame: FrameType) -> None:
+        if one_rate and defaults.get("lr"):
+            factor = numbers["lr"] / defaults["lr"]
+            params[:] = [
+                {**group, "lr": group["lr"] * factor} if isinstance(group, dict) and "lr" in group else group
+                for group in params
+            ]
         defaults.update({key: value for key, value in numbers.items() if key in defaults})
 
     return change

@@ -155,6 +155,22 @@ def _gives_parameters(source: Source, call: cst.Call) -> bool:
     return any(method_of(inner) in ("parameters", "named_parameters") for inner in source.all(cst.Call, first))
 
 
+def rates_from_one(source: Source, call: cst.Call) -> list[cst.BaseExpression]:
+    """The learning rate of an optimizer's call, and where its groups' rates are made of it: `{"lr": 2 * args.lr}`; else none."""
+    rate, given = argument(call, "lr", 1), argument(call, "params", 0)
+    if rate is None or given is None or not isinstance(rate.value, (cst.Name, cst.Attribute, cst.Subscript)):
+        return []
+    code = source.code(rate.value)
+    of_groups = [
+        node
+        for element in source.all(cst.DictElement, given.value)
+        if isinstance(element.key, cst.SimpleString) and element.key.evaluated_value == "lr"
+        for node in source.all(type(rate.value), element.value)
+        if source.code(node) == code
+    ]
+    return [rate.value, *of_groups] if of_groups else []
+
+
 def variable_of(source: Source, call: cst.Call) -> str:
     """The variable or attribute that the value of a call is assigned to.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from vivavoce.remedy.remedy import Prescription
 from vivavoce.repair.arm import Arm
 from vivavoce.repair.comparison import SMALLEST, worst_first
 from vivavoce.repair.reading import Better
@@ -14,6 +15,7 @@ NEAR = (
     0.05  # of the best gain and of the best level: among remedies this near to the best, the first in the plan is taken
 )
 
+SAME_RATE = 1.5  # factor between learning rates up to which the second is not worth a trial
 WIDEST_STEP = 10.0  # from one learning rate to the next that is tried
 
 # Findings with one certain cure: the first arm after which nothing is found ends the search.
@@ -79,9 +81,29 @@ def outermost(arms: Sequence[Arm], base: Arm, measure: Yardstick) -> tuple[Arm |
     return best, step
 
 
+def apart(prescriptions: Iterable[Prescription], known: Iterable[Prescription]) -> list[Prescription]:
+    """Those whose learning rate is not nearly that of an earlier one, or of a known one, for the same optimizer."""
+    rates: dict[tuple[object, ...], list[float]] = {}
+
+    def is_new(prescription: Prescription) -> bool:
+        rate, others = prescription.numbers.get("lr"), rates.setdefault(_purpose(prescription), [])
+        if not rate:
+            return True
+        new = all(max(rate / other, other / rate) > SAME_RATE for other in others)
+        others.append(rate)
+        return new
+
+    for prescription in known:
+        is_new(prescription)
+    return [prescription for prescription in prescriptions if is_new(prescription)]
+
+
 def _place(arm: Arm) -> tuple[object, ...]:
     """What an arm's last remedy does, whatever its numbers."""
-    prescription = arm.prescriptions[-1]
+    return _purpose(arm.prescriptions[-1])
+
+
+def _purpose(prescription: Prescription) -> tuple[object, ...]:
     where = prescription.where
     return (prescription.remedy, where.get("file"), where.get("line"), len(where.get("also", ())))
 

@@ -30,6 +30,7 @@ ENOUGH = 3  # arms tried after which the first cure ends the search of a round
 SLOWER = 20.0  # times the original run: a trial that takes longer hangs; what else runs on the machine makes some slow
 SHORTEST_LIMIT = 300.0  # seconds: of a short run most is the start of the process
 
+LENGTHENING = frozenset({"longer-training"})  # remedies whose half time is not that of the others
 ALTERING = frozenset(
     {"class-weights", "label-smoothing"}
 )  # remedies after which a loss cannot be held against the original's
@@ -106,8 +107,10 @@ class Trials:
         planned: list[Prescription] = self.catalogue.plan(run, findings)
         if base is self.control:
             planned = [*self._swept(run, findings, planned), *planned]
-        known = {prescription for arm in self.arms for prescription in map(_key, arm.prescriptions)}
-        new = [prescription for prescription in widely(planned) if _key(prescription) not in known]
+        known = [prescription for arm in self.arms for prescription in arm.prescriptions]
+        keys = set(map(_key, known))
+        new = [prescription for prescription in widely(planned) if _key(prescription) not in keys]
+        new = choice.apart(new, known)
         self.prescribed += len(new)
         chosen = new[: max(0, self.options.trials - self._tried)]
         arms = [
@@ -254,7 +257,7 @@ class Trials:
             self.listener.ended(outcome)
 
     def _job(self, arm: Arm, seed: int, race: Race | None, limit: float | None) -> Job:
-        racing = race if arm.kind == "remedy" else None
+        racing = race if arm.kind == "remedy" and arm.prescriptions[-1].remedy not in LENGTHENING else None
         keep = self.scratch if arm.kind == "patched" and seed == 0 else None
         specification = self._specification(arm, seed, racing.every if racing else None)
         return Job(specification, racing.judge() if racing else None, keep, limit)
