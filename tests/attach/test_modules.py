@@ -297,3 +297,34 @@ def test_modules_that_nobody_optimizes_are_left_out(watching):
         optimizer.step()
     assert {m.class_name for m in run.run.modules.values() if not m.functional} == {"Linear"}
     assert track(run.run, "activation_mean").columns == (0,)
+
+
+@pytest.mark.parametrize("last", [nn.Identity(), nn.Softmax(1), nn.LogSoftmax(1)])
+def test_how_sure_a_model_is_when_it_is_evaluated(watching, last):
+    """The largest probability, whether the answers are logits, probabilities or their logarithms."""
+    model = nn.Sequential(nn.Linear(6, 4), last)
+    optimizer, x = sgd(model, 0.0), torch.randn(50, 6)
+    with watching(model, optimizer) as run:
+        step(model, optimizer, torch.randn(8, 6))
+        model.eval()
+        with torch.no_grad():
+            model(x)
+            model(-x)  # of one evaluation the first answer counts
+        model.train()
+        step(model, optimizer, torch.randn(8, 6))
+        assert not nn.modules.module._global_forward_hooks or run._session.modules._handle is not None
+    (found,) = rows(run.run, "val/sureness")
+    wanted = model[0](x).softmax(1).amax(1).mean().item()
+    assert found[1] == pytest.approx([wanted, 50], rel=1e-5)
+
+
+def test_how_sure_a_model_of_yes_and_no_is(watching):
+    model = nn.Linear(6, 1)
+    optimizer, x = sgd(model, 0.0), torch.randn(50, 6)
+    with watching(model, optimizer) as run:
+        step(model, optimizer, torch.randn(8, 6))
+        model.eval()
+        model(x)
+    yes = model(x).sigmoid()
+    (found,) = rows(run.run, "val/sureness")
+    assert found[1] == pytest.approx([torch.maximum(yes, 1 - yes).mean().item(), 50], rel=1e-5)

@@ -478,6 +478,25 @@ def test_validation_data_prepared_in_another_way(watched, scale, labels, expecte
     assert primary(watched) == expected
 
 
+@pytest.mark.parametrize(("examples", "epochs", "expected"), [(30, 60, "overfitting"), (1200, 12, "healthy")])
+def test_accuracy_without_a_validation_loss(watched, examples, epochs, expected):
+    """Only the accuracy is asked for on new examples: the network is far less sure there where it learned by heart."""
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X[:examples], Y[:examples]), 16, shuffle=True)
+    model = mlp()
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    with watched:
+        for _ in range(epochs):
+            model.train()
+            for xb, yb in loader:
+                optimizer.zero_grad()
+                F.cross_entropy(model(xb), yb).backward()
+                optimizer.step()
+            model.eval()
+            with torch.no_grad():
+                (model(X[1200:]).argmax(1) == Y[1200:]).float().mean()
+    assert primary(watched) == expected
+
+
 @pytest.mark.parametrize(("rate", "weight"), [(0.1, 1.0), (0.08, 6.0), (0.4, 0.3)])
 def test_the_chance_level_of_a_weighted_binary_loss(rate, weight):
     """Against the minimum over a fine grid of constant predictions."""

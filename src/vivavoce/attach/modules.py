@@ -23,6 +23,8 @@ SQUASHERS = {"Tanh": "tanh", "tanh": "tanh", "Sigmoid": "sigmoid", "sigmoid": "s
 TANH_LIMIT = 0.99  # |tanh| beyond which its slope is below 0.02
 SIGMOID_LIMIT = 0.01  # distance from 0 or 1 below which the sigmoid's slope is below 0.01
 EVALUATION_PAUSE = 0.02  # seconds between two looks at the input of an evaluation
+MOST_ANSWERS = 2**18  # numbers of an answer that are looked at
+ROUNDING = 1e-3  # of a sum of probabilities
 MOST_FOREIGN = 64  # calls of other modules after which an evaluation is no longer expected
 MOST_CALLS = 5_000  # calls of modules after which a sample ends: a long roll-out must not go on under a hook
 LEAST_VALUES = 8  # values a unit must have in the batch for "dead" to mean anything
@@ -43,7 +45,9 @@ class ModuleTap(Tap):
         self._handle: Any = None
         self._rows: dict[int, dict[int, Tensor]] = {}  # model -> module -> row of COLUMNS
         self.made: dict[Any, Tensor] = {}  # what models as a whole put out in this step, by the operation that made it
-        self._expected: Any = None  # the handle of the hook that waits for the input of an evaluation
+        self._expected: Any = (
+            None  # the handle of the hook that waits for the input of an evaluation, then for its answer
+        )
         self._evaluated = 0.0  # when an evaluation was last looked at
         self._foreign = 0  # calls of other modules since
         self._seen: set[int] = set()
@@ -111,10 +115,35 @@ class ModuleTap(Tap):
             if not module.training and self.on and self.session.active and not numbers.tracing():
                 started = now()
                 self._look_at_input(known[0].id, args, "val/input")
+                self._expected = nn.modules.module.register_module_forward_hook(self._answer_hook)
                 self.session.budget.charge_deep(now() - started)
         except Exception as error:
             self._expect_no_more()
             self.fail(error)
+
+    def _answer_hook(self, module: nn.Module, args: Any, output: Any) -> None:
+        try:
+            known = self.session.registry.module(module)
+            if known is None or known[0].root() is not module:
+                return
+            self._expect_no_more()
+            if self.on and self.session.active and not numbers.tracing():
+                started = now()
+                self._look_at_answer(known[0].id, output)
+                self.session.budget.charge_deep(now() - started)
+        except Exception as error:
+            self._expect_no_more()
+            self.fail(error)
+
+    def _look_at_answer(self, model: int, output: Any) -> None:
+        answer = output[0] if isinstance(output, tuple) and output else output
+        if not numbers.is_plain(answer) or not answer.is_floating_point() or not 1 <= answer.ndim <= 2:
+            return
+        if not answer.numel():
+            return
+        step = self.session.coming
+        signal = self.session.recorder.signal("val/sureness", ("model", model), ("sureness", "examples"))
+        self.session.readback.read(_sureness(answer.detach().float()), lambda values: signal.append(step, values))
 
     def _expect_no_more(self) -> None:
         if self._expected is not None:
@@ -233,6 +262,23 @@ class _Emit:
     def __call__(self, values: list[float]) -> None:
         for index, signal in enumerate(self.signals):
             signal.append(self.step, values[index :: len(COLUMNS)])
+
+
+def _sureness(answer: Tensor) -> Tensor:
+    """Mean over the examples of the largest probability, and how many they are; of logits (N, classes), (N,) or (N, 1).
+
+    Answers that are probabilities already are taken as they are.
+    """
+    rows = answer.reshape(len(answer), -1)
+    rows = rows[:: -(-rows.numel() // MOST_ANSWERS)] if rows.numel() > MOST_ANSWERS else rows
+    inside = (rows >= 0).all() & (rows <= 1).all()
+    if rows.shape[1] > 1:
+        given = inside & ((rows.sum(1) - 1).abs() < ROUNDING).all()
+        likely = torch.where(given, rows, rows.softmax(1)).amax(1)
+    else:
+        yes = torch.where(inside, rows, rows.sigmoid())
+        likely = torch.maximum(yes, 1 - yes)
+    return torch.stack([likely.mean(), likely.new_tensor(float(len(rows)))])
 
 
 def activation_row(output: Tensor, class_name: str) -> Tensor:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
-from vivavoce.examine.progress import Progress
+from vivavoce.examine.progress import BINARY, CLASSIFICATION, Progress
 from vivavoce.examine.reading import at, main_optimizer, where
 from vivavoce.examine.validation import Validation, validation_of
 from vivavoce.measure.robust import median
@@ -25,6 +26,8 @@ FAR_BELOW = 0.02  # of the validation loss: the training loss is next to nothing
 HIGH_VALIDATION = 0.25  # … and of chance level: the validation loss is not
 BELOW, LASTING_VALIDATION = 0.5, 0.4  # the same where the validation loss has long stopped falling …
 STALLED_AFTER = 0.4  # … after this fraction of the run
+SURE, UNSURE = 0.9, 0.12  # probability in training, and by how much less when evaluated, that is no longer chance
+LAST_ANSWERS, FEWEST_ANSWERS = 5, 30  # evaluations, and examples in them
 FEWEST_PASSES = 1  # validation passes: what was learned by heart shows in one
 RISING_PASSES = 3  # passes before a rise is believed
 CONFIDENCE_ONLY = 0.01  # accuracy that the decisions may have lost since the best loss, and still count as no worse
@@ -39,10 +42,19 @@ class Overfitting(Detector):
     explains = ("stopped-too-late", "beaten-by-baseline")
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
-        """Needs validation passes with the same loss function as the training."""
+        """Needs validation passes with the same loss function as the training, or a classification that is evaluated at all."""
         progress = Progress.of(run)
         validation = validation_of(run, progress, FEWEST_PASSES) if progress else None
-        if progress is None or validation is None or progress.players > 1:
+        if progress is None or progress.players > 1:
+            return
+        if validation is None:
+            sure = _sureness(run, progress)
+            if sure is not None and sure[0] - sure[1] > UNSURE:
+                yield _by_sureness(run, progress, *sure)
+            elif sure is not None:
+                yield RuledOut(
+                    self.slug, f"evaluated, the network is {sure[1]:.0%} sure, and {sure[0]:.0%} in training"
+                )
             return
         rise = validation.end - validation.lowest
         if (_rose(validation, progress) and _training_fell(run, progress, validation)) or _by_heart(
@@ -52,6 +64,51 @@ class Overfitting(Detector):
         else:
             gap = f"validation {validation.end:.3g}, its best {validation.lowest:.3g}"
             yield RuledOut(self.slug, gap)
+
+
+def _sureness(run: Run, progress: Progress) -> tuple[float, float] | None:
+    """How sure the network is of its answers in training, at least, and when evaluated; None where it is not sure in training.
+
+    By Jensen's inequality the mean probability of the right class is exp(−loss) or more.
+    """
+    if progress.function not in CLASSIFICATION | BINARY or not progress.bounded or progress.loss is None:
+        return None
+    trained = math.exp(-max(0.0, progress.end))
+    trains = {p.model for p in run.parameters.values() if p.trainable and p.optimizers}
+    tracks = [t for t in run.tracks("val/sureness") if len(t) and t.owner is not None and t.owner[1] in trains]
+    if trained < SURE or not tracks:
+        return None
+    rows = max(tracks, key=lambda track: int(track.steps[-1])).mean[-LAST_ANSWERS:]
+    rows = rows[np.isfinite(rows).all(1)]
+    if rows[:, 1].sum() < FEWEST_ANSWERS:
+        return None
+    return trained, float(np.average(rows[:, 0], weights=rows[:, 1]))
+
+
+def _by_sureness(run: Run, progress: Progress, trained: float, evaluated: float) -> Finding:
+    why = (
+        f"In training the network gives the right answer a probability of {trained:.0%} or more (the loss is {progress.end:.2g}); when "
+        f"evaluated it is only {evaluated:.0%} sure of its answers. It meets there what it has not learned."
+    )
+    return Finding(
+        slug=Overfitting.slug,
+        severity="warning",
+        confidence=0.8,
+        question=Overfitting.question,
+        title="The network learns the training data by heart",
+        why=why,
+        where=where(progress.loss.site if progress.loss else None, first_step=1, last_step=progress.last_step),
+        evidence=(
+            Evidence(
+                "mean probability, training − evaluation",
+                trained - evaluated,
+                "",
+                UNSURE,
+                "the difference foretells the loss of accuracy (Guillory et al. 2021); healthy networks measured: 0.07 at most",
+            ),
+        ),
+        remedies=_remedies(run, None),
+    )
 
 
 def _rose(validation: Validation, progress: Progress) -> bool:
@@ -136,7 +193,7 @@ def _decisions(validation: Validation) -> str:
     return f"; the accuracy went from {then:.1%} to {now:.1%}"
 
 
-def _remedies(run: Run, best_step: int) -> tuple[Remedy, ...]:
+def _remedies(run: Run, best_step: int | None) -> tuple[Remedy, ...]:
     optimizer = main_optimizer(run)
     place = at(optimizer.site) if optimizer else "the place where the optimizer is made"
     name = optimizer.class_name if optimizer else "AdamW"
@@ -144,7 +201,9 @@ def _remedies(run: Run, best_step: int) -> tuple[Remedy, ...]:
         Remedy(
             "early-stopping",
             "keep the weights of the best validation loss",
-            f"# stop near step {best_step:,}: save when the validation loss is lowest",
+            "# save when the validation loss is lowest"
+            if best_step is None
+            else f"# stop near step {best_step:,}: save when the validation loss is lowest",
         ),
         Remedy("weight-decay", "hold the weights small", f"{name}(…, weight_decay=1e-2)  # at {place}"),
         Remedy("dropout", "drop activations in training", "nn.Dropout(0.2) after each hidden activation"),

@@ -125,6 +125,14 @@ SIGNALS: tuple[SignalSpec, ...] = (
         "the same of the first input that a model is given after its eval() was called (at most 50 a second); the step is the coming one",
     ),
     SignalSpec(
+        "val/sureness",
+        "model",
+        ("sureness", "examples"),
+        "each pass",
+        "probability",
+        "what a model answers to that input, taken for logits (N, classes) or (N,): the mean over the examples of the largest probability",
+    ),
+    SignalSpec(
         "prediction",
         "loss",
         ("mean", "std", "min", "max", "batch_std"),
