@@ -409,3 +409,37 @@ score, optimizer = trainer.fit(body, head, x, y)
 rates = [group["lr"] for group in optimizer.param_groups]
 final = torch.cat([p.detach().flatten() for p in [*body.parameters(), *head.parameters()]])
 '''
+
+ESTIMATOR = '''
+"""An estimator whose optimizer is given the step as a function."""
+import torch
+from torch import nn
+
+
+class Regressor:
+    def __init__(self):
+        self.module_ = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 1))
+        self.optimizer_ = torch.optim.SGD(self.module_.parameters(), lr=0.05, momentum=0.9)
+
+    def train_step(self, x, y):
+        def step_fn():
+            loss = (self.module_(x) - y).pow(2).mean()
+            loss.backward()
+            return loss
+
+        return self.optimizer_.step(step_fn)
+
+    def score(self, x, y):
+        with torch.no_grad():
+            return (self.module_(x) - y).pow(2).mean().item()
+
+
+torch.manual_seed(0)
+x = torch.randn(64, 5)
+y = x[:, :1] - x[:, 1:2]
+net = Regressor()
+for step in range(40):
+    net.train_step(x, y)
+score = net.score(x, y)
+final = torch.cat([p.detach().flatten() for p in net.module_.parameters()])
+'''

@@ -161,6 +161,8 @@ CASES = [
     Case("lower-learning-rate", "learning-rate-too-high", "ADVERSARIES", "opt_d = torch", APART),
     Case("raise-learning-rate", "learning-rate-too-low", "GROUPS", "optimizer = torch", better=True),
     Case("longer-training", "stopped-too-early", "GROUPS", "optimizer.step", better=True),
+    Case("zero-grad", "gradients-not-zeroed", "ESTIMATOR", "self.optimizer_.step", better=True),
+    Case("match-operands", "target-broadcast", "ESTIMATOR", "loss = (", (("y = x[:, :1] - x[:, 1:2]", "y = x[:, 0] - x[:, 1]"),), better=True),
     Case("slower-generator", "mode-collapse", "ADVERSARIES", "opt_g = torch"),
     Case("faster-generator", "discriminator-dominates", "ADVERSARIES", "opt_g = torch"),
     Case("spectral-norm", "discriminator-dominates", "ADVERSARIES", "opt_d = torch"),

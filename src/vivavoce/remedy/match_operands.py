@@ -20,7 +20,10 @@ SIDES = ("right", "left")
 
 
 class MatchOperands(Remedy):
-    """Reshapes one side of a difference or a product. Which one, a trial each shows."""
+    """Reshapes one side of a difference or a product, wherever it stands in the file. Which one, a trial each shows.
+
+    First the one for which nothing is called twice: in `net(x) - y` the prediction.
+    """
 
     name = "match-operands"
     treats = ("target-broadcast",)
@@ -37,7 +40,7 @@ class MatchOperands(Remedy):
         found = pairing(source, place[1]) if source is not None and place[1] else []
         if source is None or not found:
             return
-        for side in SIDES:
+        for side in sorted(SIDES, key=lambda side: isinstance(sides(found[0], side)[1], cst.Call)):
             moved, kept = sides(found[0], side)
             title = f"{source.code(moved)} in the shape of {source.code(kept)}"
             where = {"file": place[0], "line": place[1], "side": side}
@@ -55,7 +58,8 @@ class MatchOperands(Remedy):
             found = pairing(source, where["line"])
             if not found:
                 raise CannotEditError(f"no difference of two names is seen at line {where['line']}")
-            for operation in found:
+            same = [node for node in source.all(cst.BinaryOperation) if source.code(node) in map(source.code, found)]
+            for operation in same:  # in the validation, say: the same mistake
                 moved, kept = sides(operation, where["side"])
                 changes.replace(moved, f"{source.code(moved)}.reshape({source.code(kept)}.shape)")
             return changes.edit()

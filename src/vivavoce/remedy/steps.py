@@ -29,10 +29,24 @@ def optimizer_expression(source: Source, step: cst.Call) -> str:
     """The optimizer that a call steps: `scaler.step(optimizer)` steps its argument."""
     if step.args and step.args[0].keyword is None and isinstance(step.args[0].value, (cst.Name, cst.Attribute)):
         code = source.code(step.args[0].value)
-        if "closure" not in code:
+        if "closure" not in code and closure_of(source, step) is None:
             return code
     assert isinstance(step.func, cst.Attribute)
     return source.code(step.func.value)
+
+
+def closure_of(source: Source, step: cst.Call) -> cst.FunctionDef | None:
+    """The function that `optimizer.step(function)` calls, where it is defined around the step or at the top of the file."""
+    given = step.args[0].value if step.args and step.args[0].keyword is None else None
+    if not isinstance(given, cst.Name):
+        return None
+    scopes = (*(a for a in source.ancestors(step) if isinstance(a, cst.FunctionDef)), None)
+    found = [
+        node
+        for node in source.all(cst.FunctionDef)
+        if node.name.value == given.value and source.function(source.parent(node) or node) in scopes
+    ]
+    return found[0] if len(found) == 1 else None
 
 
 def scaler_expression(source: Source, step: cst.Call) -> str | None:
@@ -43,7 +57,10 @@ def scaler_expression(source: Source, step: cst.Call) -> str | None:
 
 
 def first_backward(source: Source, step: cst.Call) -> cst.Call | None:
-    """The first backward call since the step before, in the same block as a step; None where there is none."""
+    """The first backward call since the step before, in the same block as a step or in its closure; None where there is none."""
+    closure = closure_of(source, step)
+    if closure is not None:
+        return next(iter(source.methods("backward", within=closure)), None)
     block = source.around(step, cst.IndentedBlock, cst.Module)
     if block is None:
         return None
