@@ -7,7 +7,7 @@ from pathlib import Path
 import libcst as cst
 import pytest
 
-from vivavoce.remedy.constants import follow, uses
+from vivavoce.remedy.constants import command_line, follow, uses
 from vivavoce.remedy.source import Source, argument
 
 CALL = "import torch\n"
@@ -66,3 +66,25 @@ def test_uses_are_those_that_read_and_do_more_than_print():
     text = "rate = 1.0\nprint(rate)\nprint(f'{rate}')\nSGD(p, lr=rate)\nx.rate = 2\nf(rate=3)\n"
     assert uses(Source(Path("train.py"), text), "rate") == 1
     assert uses(Source(Path("train.py"), text + "g(rate)\n"), "rate") == 2
+
+
+OPTION = "q.add_argument('--rate', type=float, default=0.05)\nargs = q.parse_args()\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "expected"),
+    [
+        ("SGD(p, lr=args.rate)", ["--rate", "3"], (3.0, "args.rate", 3)),
+        ("SGD(p, lr=args.rate)", ["--rate=3e-4"], (3e-4, "args.rate", 3)),
+        ("lr = args.rate\nSGD(p, lr=lr)", ["--rate", "3"], (3.0, "args.rate", 3)),
+        ("SGD(p, lr=args.rate)", ["--other", "3"], (0.05, "0.05", 1)),
+        ("SGD(p, lr=args.rate)", ["--rate", "fast"], None),
+    ],
+)
+def test_an_option_that_is_given_is_changed_where_it_is_used(text, given, expected):
+    source = Source(Path("train.py"), OPTION + text)
+    rate = argument(next(call for call in source.all(cst.Call) if source.code(call.func) == "SGD"), "lr")
+    with command_line(given):
+        found = follow(source, rate.value)
+    assert expected == (None if found is None else (found.value, source.code(found.node), source.line(found.node)))
+    assert follow(source, rate.value).value == 0.05

@@ -134,6 +134,22 @@ def test_no_remedy_beats_the_control_where_none_helps(tmp_path: Path) -> None:
     assert result.patch == ""
 
 
+def test_a_rate_that_the_command_gives_is_overruled_where_it_is_used(tmp_path: Path) -> None:
+    rate = "options.add_argument('--rate', type=float, default=0.1)"
+    source = TRAINING.replace(
+        "import torch\n", f"import argparse, torch\noptions = argparse.ArgumentParser()\n{rate}\n", 1
+    )
+    source = source.replace("lr=0.1", "lr=options.parse_args().rate")
+    source = source.replace("optimizer = ", "args = options.parse_args()\noptimizer = ").replace(
+        "options.parse_args().rate", "args.rate"
+    )
+    script = program(tmp_path / "p", source, "--rate", "1e-6")
+    result = Repair(script, LocalEngine(2), Options(trials=2), tmp_path / "runs").run()  # with Viva's own remedies
+    assert result.verdict == "repaired", result.reason
+    assert "-optimizer = torch.optim.SGD(model.parameters(), lr=args.rate)" in result.patch
+    assert any("the command gives --rate" in note for note in result.notes)
+
+
 def test_a_printed_number_can_be_the_yardstick(tmp_path: Path) -> None:
     result = repair(tmp_path / "p", SICK, metric="loss")
     assert result.verdict == "repaired"

@@ -1,12 +1,16 @@
 """Follows an expression to the one place in its file where its number is written.
 
 Local and module variables, attributes of `self`, defaults of parameters, arguments at the only call, fields of
-dataclasses, defaults of argparse options, entries of a dictionary. Where there are two candidates, there is none.
+dataclasses, defaults of argparse options, entries of a dictionary. Where there are two candidates, there is none. Of an option
+that the program is given, no default counts: its number is the command line's, and the place to write another is its use.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import libcst as cst
 
@@ -14,38 +18,59 @@ from vivavoce.remedy.source import Source, argument, number_of
 
 MOST_HOPS = 8  # from name to name
 
+_command_line: list[str] = []  # what the program is given, where that is known
+
 
 @dataclass(frozen=True)
 class Constant:
-    """A number as it is written at `node`; `names` are the names that led to it, the nearest to the use first."""
+    """A number as it is written at `node`; `names` are the names that led to it, the nearest to the use first.
+
+    Of an option that is given on the command line, `node` is where it is used; `whole` says that the number is an integer.
+    """
 
     node: cst.BaseExpression
     value: float
     names: tuple[str, ...] = ()
+    whole: bool = False
 
-    @property
-    def whole(self) -> bool:
-        """Whether it is written as an integer."""
-        return isinstance(self.node, cst.Integer)
+
+def set_command_line(arguments: Sequence[str]) -> None:
+    """From now on follow expressions as in a program that is given these arguments."""
+    _command_line[:] = arguments
+
+
+@contextmanager
+def command_line(arguments: Sequence[str]) -> Iterator[None]:
+    """Follow expressions as in a program that is given these arguments."""
+    before = list(_command_line)
+    set_command_line(arguments)
+    try:
+        yield
+    finally:
+        set_command_line(before)
 
 
 def follow(source: Source, expression: cst.BaseExpression, hops: int = MOST_HOPS) -> Constant | None:
     """The number behind an expression; None where it is computed, or could be one of several."""
     value = number_of(expression)
     if value is not None:
-        return Constant(expression, value)
+        return Constant(expression, value, whole=isinstance(expression, cst.Integer))
     if hops == 0:
         return None
     if isinstance(expression, cst.Name):
         name, found = expression.value, _variable(source, expression)
     elif isinstance(expression, cst.Attribute):
-        name, found = expression.attr.value, _attribute(source, expression)
+        name = expression.attr.value
+        option = None if is_name(expression.value, "self") else _given_option(source, name)
+        if option is not None:
+            return _from_the_command_line(expression, *option)
+        found = _attribute(source, expression)
     elif isinstance(expression, cst.Subscript):
         name, found = _entry(source, expression)
     else:
         return None
     constant = None if found is None else follow(source, found, hops - 1)
-    return None if constant is None else Constant(constant.node, constant.value, (name, *constant.names))
+    return None if constant is None else replace(constant, names=(name, *constant.names))
 
 
 def uses(source: Source, name: str) -> int:
@@ -182,16 +207,41 @@ def _attribute(source: Source, expression: cst.Attribute) -> cst.BaseExpression 
 
 def _options(source: Source, name: str) -> list[cst.BaseExpression]:
     """Defaults of the argparse (or click) options that set this attribute."""
-    found = []
+    found = [argument(call, "default") for call, _ in _setting(source, name)]
+    return [default.value for default in found if default is not None]
+
+
+def _setting(source: Source, name: str) -> Iterator[tuple[cst.Call, list[str]]]:
+    """The calls that define the options of an attribute, and the options' flags."""
     for call in source.methods("add_argument", "option"):
-        flags = [a.value.evaluated_value for a in call.args if isinstance(a.value, cst.SimpleString) and not a.keyword]
+        flags = [
+            str(a.value.evaluated_value) for a in call.args if isinstance(a.value, cst.SimpleString) and not a.keyword
+        ]
         dest = argument(call, "dest")
-        if dest is not None and isinstance(dest.value, cst.SimpleString):
-            flags = [dest.value.evaluated_value]
-        default = argument(call, "default")
-        if default is not None and any(str(flag).lstrip("-").replace("-", "_") == name for flag in flags):
-            found.append(default.value)
-    return found
+        named = dest is not None and isinstance(dest.value, cst.SimpleString)
+        names = [str(dest.value.evaluated_value)] if named else flags  # type: ignore[union-attr]
+        if any(each.lstrip("-").replace("-", "_") == name for each in names):
+            yield call, flags
+
+
+def _given_option(source: Source, name: str) -> tuple[cst.Call, str] | None:
+    """The option that sets this attribute, and its text on the command line; None where it is not given."""
+    for call, flags in _setting(source, name):
+        for index, word in enumerate(_command_line):
+            flag, equals, text = word.partition("=")
+            if flag in flags and flag.startswith("-"):
+                return call, text if equals else " ".join(_command_line[index + 1 : index + 2])
+    return None
+
+
+def _from_the_command_line(use: cst.Attribute, call: cst.Call, text: str) -> Constant | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    kind = argument(call, "type")
+    whole = kind is not None and is_name(kind.value, "int")
+    return Constant(use, value, whole=whole) if math.isfinite(value) else None
 
 
 def _fields(source: Source, name: str) -> list[cst.BaseExpression]:

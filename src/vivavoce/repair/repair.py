@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -11,6 +12,7 @@ from vivavoce.examine.finding import Finding
 from vivavoce.examine.verdict import examine
 from vivavoce.record.run import Run
 from vivavoce.record.store import open_run
+from vivavoce.remedy.constants import command_line
 from vivavoce.repair import choice, patch
 from vivavoce.repair.arm import Arm
 from vivavoce.repair.comparison import Effect, effect, effects
@@ -48,7 +50,7 @@ class Repair:
         Raises:
             RepairError: the script cannot be tried.
         """
-        with TemporaryDirectory(prefix="viva-repair-") as scratch:
+        with TemporaryDirectory(prefix="viva-repair-") as scratch, command_line(self.program.arguments):
             self.trials.scratch = Path(scratch)
             try:
                 return self._run(recorded)
@@ -255,8 +257,20 @@ class Repair:
             self.options.seeds,
             self.engine.name,
             self.store,
-            self.trials.notes,
+            [*self.trials.notes, *(self._overruled(winner) if verdict == "repaired" else ())],
         )
+
+    def _overruled(self, winner: Arm | None) -> Iterator[str]:
+        """Options of the command that the patch has no use for any more."""
+        texts = {Path(file): text for file, text in winner.overrides.items()} if winner is not None else {}
+        for word in self.program.arguments:
+            option = re.compile(rf"\.{re.escape(word.partition('=')[0].lstrip('-').replace('-', '_'))}\b")
+            sources = self.trials.sources
+            if word.startswith("--") and any(
+                len(option.findall(text)) < len(option.findall(sources.get(path, ""))) for path, text in texts.items()
+            ):
+                flag = word.partition("=")[0]
+                yield f"the command gives {flag}, which the patch overrules: give another {flag} and it needs no patch"
 
     def _effects(self) -> dict[str, Effect]:
         if self.trials.yardstick is None:

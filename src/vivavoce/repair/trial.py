@@ -97,11 +97,13 @@ class Trial:
         self.session.end_step = self._by_hand(self.session.end_step)  # type: ignore[method-assign]
 
     def _apply(self) -> None:
+        from vivavoce.remedy.constants import set_command_line
         from vivavoce.remedy.remedy import RemedyError
         from vivavoce.remedy.source import look_in
 
         if not self.specification.remedies:
             return
+        set_command_line(self.specification.program.arguments)
         look_in(self.places)  # what is edited already is in the copies
         catalogue = import_module(self.specification.catalogue)
         for prescription in self.specification.remedies:
