@@ -316,6 +316,7 @@ def test_how_sure_a_model_is_when_it_is_evaluated(watching, last):
     (found,) = rows(run.run, "val/sureness")
     wanted = model[0](x).softmax(1).amax(1).mean().item()
     assert found[1] == pytest.approx([wanted, 50], rel=1e-5)
+    assert [row[1] for _, row in rows(run.run, "sureness")] == [8, 8]
 
 
 def test_how_sure_a_model_of_yes_and_no_is(watching):

@@ -129,20 +129,20 @@ class ModuleTap(Tap):
             self._expect_no_more()
             if self.on and self.session.active and not numbers.tracing():
                 started = now()
-                self._look_at_answer(known[0].id, output)
+                self._look_at_answer(known[0].id, output, "val/sureness")
                 self.session.budget.charge_deep(now() - started)
         except Exception as error:
             self._expect_no_more()
             self.fail(error)
 
-    def _look_at_answer(self, model: int, output: Any) -> None:
+    def _look_at_answer(self, model: int, output: Any, name: str) -> None:
         answer = output[0] if isinstance(output, tuple) and output else output
         if not numbers.is_plain(answer) or not answer.is_floating_point() or not 1 <= answer.ndim <= 2:
             return
         if not answer.numel():
             return
         step = self.session.coming
-        signal = self.session.recorder.signal("val/sureness", ("model", model), ("sureness", "examples"))
+        signal = self.session.recorder.signal(name, ("model", model), ("sureness", "examples"))
         self.session.readback.read(_sureness(answer.detach().float()), lambda values: signal.append(step, values))
 
     def _expect_no_more(self) -> None:
@@ -189,6 +189,8 @@ class ModuleTap(Tap):
                 self._look_at_input(state.id, args)
             if not module._modules:
                 self._look_at_output(state.id, entity_id, class_name, output)
+            if state.root() is module:
+                self._look_at_answer(state.id, output, "sureness")
         except Exception as error:
             self.fail(error)
         self.session.budget.charge_deep(now() - started)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -26,6 +25,7 @@ FAR_BELOW = 0.02  # of the validation loss: the training loss is next to nothing
 HIGH_VALIDATION = 0.25  # … and of chance level: the validation loss is not
 BELOW, LASTING_VALIDATION = 0.5, 0.4  # the same where the validation loss has long stopped falling …
 STALLED_AFTER = 0.4  # … after this fraction of the run
+LATE = 0.75  # of the run: what comes later tells how sure the network is in the end
 SURE, UNSURE = 0.9, 0.12  # probability in training, and by how much less when evaluated, that is no longer chance
 LAST_ANSWERS, FEWEST_ANSWERS = 5, 30  # evaluations, and examples in them
 FEWEST_PASSES = 1  # validation passes: what was learned by heart shows in one
@@ -67,28 +67,25 @@ class Overfitting(Detector):
 
 
 def _sureness(run: Run, progress: Progress) -> tuple[float, float] | None:
-    """How sure the network is of its answers in training, at least, and when evaluated; None where it is not sure in training.
-
-    By Jensen's inequality the mean probability of the right class is exp(−loss) or more.
-    """
-    if progress.function not in CLASSIFICATION | BINARY or not progress.bounded or progress.loss is None:
+    """How sure the network is of its answers at the end, in training and when evaluated; None where it is not sure in training."""
+    if progress.function not in CLASSIFICATION | BINARY:
         return None
-    trained = math.exp(-max(0.0, progress.end))
-    trains = {p.model for p in run.parameters.values() if p.trainable and p.optimizers}
-    tracks = [t for t in run.tracks("val/sureness") if len(t) and t.owner is not None and t.owner[1] in trains]
-    if trained < SURE or not tracks:
-        return None
-    rows = max(tracks, key=lambda track: int(track.steps[-1])).mean[-LAST_ANSWERS:]
-    rows = rows[np.isfinite(rows).all(1)]
-    if rows[:, 1].sum() < FEWEST_ANSWERS:
-        return None
-    return trained, float(np.average(rows[:, 0], weights=rows[:, 1]))
+    evaluated = {track.owner: track for track in run.tracks("val/sureness")}
+    for track in run.tracks("sureness"):
+        late = track.mean[track.steps > LATE * run.steps, 0]
+        trained = median(late[np.isfinite(late)])
+        if track.owner in evaluated and trained >= SURE:
+            rows = evaluated[track.owner].mean[-LAST_ANSWERS:]
+            rows = rows[np.isfinite(rows).all(1)]
+            if rows[:, 1].sum() >= FEWEST_ANSWERS:
+                return trained, float(np.average(rows[:, 0], weights=rows[:, 1]))
+    return None
 
 
 def _by_sureness(run: Run, progress: Progress, trained: float, evaluated: float) -> Finding:
     why = (
-        f"In training the network gives the right answer a probability of {trained:.0%} or more (the loss is {progress.end:.2g}); when "
-        f"evaluated it is only {evaluated:.0%} sure of its answers. It meets there what it has not learned."
+        f"In training the network is {trained:.0%} sure of its answers (the loss is {progress.end:.2g}); when evaluated it is only "
+        f"{evaluated:.0%} sure: it meets there what it has not learned."
     )
     return Finding(
         slug=Overfitting.slug,

@@ -125,12 +125,20 @@ SIGNALS: tuple[SignalSpec, ...] = (
         "the same of the first input that a model is given after its eval() was called (at most 50 a second); the step is the coming one",
     ),
     SignalSpec(
+        "sureness",
+        "model",
+        ("sureness", "examples"),
+        "sampled steps",
+        "probability",
+        "a model's answer in training, taken for logits (N, classes) or (N,): the mean over the examples of the largest probability",
+    ),
+    SignalSpec(
         "val/sureness",
         "model",
         ("sureness", "examples"),
         "each pass",
         "probability",
-        "what a model answers to that input, taken for logits (N, classes) or (N,): the mean over the examples of the largest probability",
+        "the same of the answer to the first input that a model is given after its eval() was called",
     ),
     SignalSpec(
         "prediction",
