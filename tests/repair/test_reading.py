@@ -126,6 +126,13 @@ def test_a_failed_run_does_not_decide_what_is_compared() -> None:
     assert math.isnan(lost.level(reading.TRAINING_LOSS))
 
 
+def test_runs_that_were_all_given_up_lack_no_number() -> None:
+    lost = Outcome("original", 0, "stopped early", steps=5)
+    assert yardstick.choose(lost, [lost], "accuracy", "higher") == Yardstick("printed accuracy", "higher")
+    with pytest.raises(NoYardstickError, match="no run printed a number called 'accuracy'"):
+        yardstick.choose(lost, [outcome(training_loss=1.0)], "accuracy", "higher")
+
+
 def test_kinds_are_read_off_the_loss() -> None:
     squashed = read(trained(FALLING, prediction_op="SoftmaxBackward0")).kind
     assert squashed.squashed
