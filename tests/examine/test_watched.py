@@ -478,7 +478,7 @@ def test_validation_data_prepared_in_another_way(watched, scale, labels, expecte
     assert primary(watched) == expected
 
 
-@pytest.mark.parametrize(("examples", "epochs", "expected"), [(30, 60, "overfitting"), (1200, 12, "healthy")])
+@pytest.mark.parametrize(("examples", "epochs", "expected"), [(30, 120, "overfitting"), (1200, 12, "healthy")])
 def test_accuracy_without_a_validation_loss(watched, examples, epochs, expected):
     """Only the accuracy is asked for on new examples: the network is far less sure there where it learned by heart."""
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X[:examples], Y[:examples]), 16, shuffle=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
@@ -13,6 +14,7 @@ from vivavoce.examine.reading import at, main_optimizer, where
 from vivavoce.examine.validation import Validation, validation_of
 from vivavoce.measure.robust import median
 from vivavoce.record.run import Run
+from vivavoce.record.tracks import Track
 
 RISE = 0.2  # fraction of the best validation loss; SageMaker Debugger calls 0.1, which healthy runs on few data reach
 RISE_OF_START = (
@@ -25,9 +27,8 @@ FAR_BELOW = 0.02  # of the validation loss: the training loss is next to nothing
 HIGH_VALIDATION = 0.25  # … and of chance level: the validation loss is not
 BELOW, LASTING_VALIDATION = 0.5, 0.4  # the same where the validation loss has long stopped falling …
 STALLED_AFTER = 0.4  # … after this fraction of the run
-LATE = 0.75  # of the run: what comes later tells how sure the network is in the end
 SURE, UNSURE = 0.9, 0.12  # probability in training, and by how much less when evaluated, that is no longer chance
-LAST_ANSWERS, FEWEST_ANSWERS = 5, 30  # evaluations, and examples in them
+LAST_ANSWERS, FEWEST_ANSWERS = 5, 30  # samples that count, and examples in those of evaluation
 FEWEST_PASSES = 1  # validation passes: what was learned by heart shows in one
 RISING_PASSES = 3  # passes before a rise is believed
 CONFIDENCE_ONLY = 0.01  # accuracy that the decisions may have lost since the best loss, and still count as no worse
@@ -72,14 +73,17 @@ def _sureness(run: Run, progress: Progress) -> tuple[float, float] | None:
         return None
     evaluated = {track.owner: track for track in run.tracks("val/sureness")}
     for track in run.tracks("sureness"):
-        late = track.mean[track.steps > LATE * run.steps, 0]
-        trained = median(late[np.isfinite(late)])
-        if track.owner in evaluated and trained >= SURE:
-            rows = evaluated[track.owner].mean[-LAST_ANSWERS:]
-            rows = rows[np.isfinite(rows).all(1)]
-            if rows[:, 1].sum() >= FEWEST_ANSWERS:
-                return trained, float(np.average(rows[:, 0], weights=rows[:, 1]))
+        if track.owner in evaluated:
+            trained, answers = _last(run, track), _last(run, evaluated[track.owner])
+            if len(trained) and median(trained[:, 0]) >= SURE and answers[:, 1].sum() >= FEWEST_ANSWERS:
+                return median(trained[:, 0]), float(np.average(answers[:, 0], weights=answers[:, 1]))
     return None
+
+
+def _last(run: Run, track: Track) -> NDArray[np.float64]:
+    """The last rows of a track that are finite, (n, columns), of the second half of the run."""
+    rows = track.mean[track.steps > run.steps // 2]
+    return np.asarray(rows[np.isfinite(rows).all(1)][-LAST_ANSWERS:])
 
 
 def _by_sureness(run: Run, progress: Progress, trained: float, evaluated: float) -> Finding:
