@@ -371,6 +371,19 @@ def test_patches_show_detail_where_a_photograph_has_it() -> None:
     assert softened > 0.2  # cut from the photograph in a smaller size, where noise is averaged
 
 
+def test_the_losses_count_only_the_channels_that_a_patch_has() -> None:
+    clean = torch.zeros(2, 3, 4, 4)
+    counts = torch.tensor([[1.0, 0, 0], [1, 1, 1]])[:, :, None, None]
+    batch = train.Batch(clean, clean, torch.tensor([0.1, 0.2])[:, None, None, None], counts)
+    found = torch.full_like(clean, 0.3)
+    found[1] = 0.2  # the first patch is wrong by 0.3 in its one channel, the second by 0.2 in all three
+    assert train.absolute(found, batch).item() == pytest.approx((0.3 + 3 * 0.2) / 4)
+    low = 5 / 255
+    assert train.squared(found, batch).item() == pytest.approx((0.09 / (0.1 + low) + 0.04 / (0.2 + low)) / 2)
+    psnr = [-10 * np.log10(error) for error in (0.09, 0.04)]
+    assert train.decibels(found, batch).item() == pytest.approx(-np.mean(psnr) * np.log(10) / 10, rel=1e-3)
+
+
 def test_the_schedule_rises_and_falls() -> None:
     shares = [train.schedule(step, step / 1000) for step in range(1001)]
     assert np.argmax(shares) == pytest.approx(train.WARM_UP, abs=1)
@@ -384,6 +397,7 @@ def test_the_schedule_rises_and_falls() -> None:
         (["nowhere"], "nowhere: there is no such file or folder"),
         ([".", "--minutes", "0"], "--minutes 0.0: a number above 0 is expected"),
         ([".", "--batch", "-1"], "--batch -1: a number above 0 is expected"),
+        ([".", "--patch", "130"], "--patch 130: a multiple of 4 up to 128 is expected"),
         ([".", "--from", "none.safetensors"], "none.safetensors: there is no such file or folder"),
         ([".", "--device", "abacus"], "--device abacus: "),
         (["."], "0 photographs: 2 or more are expected"),

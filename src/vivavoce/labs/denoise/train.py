@@ -1,7 +1,7 @@
 """Trains the denoiser's network on photographs; can be stopped at any time and goes on where it was.
 
     python -m vivavoce.labs.denoise.train photos/ --work run/ --steps 20000
-    python -m vivavoce.labs.denoise.train photos/ --work run2/ --from run/weights.safetensors --learning-rate 5e-4
+    python -m vivavoce.labs.denoise.train photos/ --work run2/ --from run/weights.safetensors --loss squared
     python -m vivavoce.labs.denoise.train photos/ --work run3/ --minutes 10 --device cuda --batch 64
 
 With `--minutes` the learning rate falls by the clock, so that it reaches its end then however busy the machine is; with
@@ -27,8 +27,8 @@ import torch
 from torch import Tensor
 
 from vivavoce.labs.denoise import colour, weights
-from vivavoce.labs.denoise.network import CHANNELS, Denoiser
-from vivavoce.labs.denoise.photos import Photos, files_among, load_folder
+from vivavoce.labs.denoise.network import CHANNELS, MULTIPLE, Denoiser
+from vivavoce.labs.denoise.photos import LEAST, Photos, files_among, load_folder
 
 MOST_NOISE = 55.0  # standard deviation of the noise, of 255
 PATCH = 64  # pixels
@@ -37,7 +37,9 @@ GREY_SHARE = 2 / 3  # of the patches are grey
 LEARNING_RATE = 1e-3
 AVERAGE_DECAY = 0.999
 WARM_UP = 200  # steps
-CLIP = 1.0  # gradient norm
+CLIP = 100.0  # gradient norm
+LEAST_ERROR = 1e-5  # squared; what is better than 50 dB counts no more
+LEAST_LEVEL = 5 / 255  # of noise: below it the error stays
 CHECKPOINT_STEPS = 500
 FEWEST_PHOTOS = 2
 HELD_OUT = 10  # every tenth photograph is for validation
@@ -48,7 +50,7 @@ LUMA = torch.tensor([0.299, 0.587, 0.114])  # ITU-R BT.601: how the grey test se
 
 @dataclass
 class Batch:
-    """Clean and noisy patches (N, 3, 64, 64), the noise level (N, 1, 1, 1), and which channels count (N, 3, 1, 1)."""
+    """Clean and noisy patches (N, 3, S, S), the noise level (N, 1, 1, 1), and which channels count (N, 3, 1, 1)."""
 
     clean: Tensor
     noisy: Tensor
@@ -60,10 +62,10 @@ class Batch:
         return Batch(*(part.to(device) for part in (self.clean, self.noisy, self.level, self.counts)))
 
 
-def batches(photos: Photos, size: int, generator: torch.Generator) -> Iterator[Batch]:
-    """`size` random patches each with random noise of 0 to 55, two of three grey."""
+def batches(photos: Photos, size: int, generator: torch.Generator, side: int = PATCH) -> Iterator[Batch]:
+    """`size` random patches of `side` pixels, each with random noise of 0 to 55, two of three grey."""
     while True:
-        patches = photos.patches(size, PATCH, generator)
+        patches = photos.patches(size, side, generator)
         grey = torch.rand(size, generator=generator) < GREY_SHARE
         sigma = MOST_NOISE / 255 * torch.rand(size, generator=generator)
         yield noisy_batch(patches, grey, sigma, generator)
@@ -89,8 +91,10 @@ class Plan:
     minutes: float | None = None
     learning_rate: float = LEARNING_RATE
     batch: int = BATCH
+    patch: int = PATCH
     seed: int = 0
     device: str = "cpu"
+    loss: str = "absolute"
 
     def share(self, step: int, seconds: float) -> float:
         """What lies behind after so many steps and seconds, 0 to 1."""
@@ -116,7 +120,7 @@ class Training:
 
     def advance(self, steps: int) -> None:
         """Train for so many steps, or fewer if the end comes first."""
-        stream = batches(self.photos, self.plan.batch, self.generator)
+        stream = batches(self.photos, self.plan.batch, self.generator, self.plan.patch)
         losses: list[float] = []
         while len(losses) < steps and self.done < 1:
             began = time.perf_counter()
@@ -129,10 +133,9 @@ class Training:
             group["lr"] = self.plan.learning_rate * schedule(self.step, self.done)
         with torch.autocast(torch.device(self.plan.device).type, torch.bfloat16):
             found = self.network(batch.noisy.contiguous(memory_format=torch.channels_last), batch.level)
-        error = (found.float() - batch.clean).abs() * batch.counts
-        loss = error.sum() / batch.counts.expand_as(error).sum()
+        loss = LOSSES[self.plan.loss](found.float(), batch)
         self.optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
         self.optimizer.step()
         self._follow()
@@ -179,6 +182,34 @@ class Training:
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
 
 
+def absolute(found: Tensor, batch: Batch) -> Tensor:
+    """The mean absolute error."""
+    error = (found - batch.clean).abs() * batch.counts
+    return error.sum() / batch.counts.expand_as(error).sum()
+
+
+def squared(found: Tensor, batch: Batch) -> Tensor:
+    """The mean squared error of each patch over the level of its noise, which it is about proportional to, averaged."""
+    return (_squared_errors(found, batch) / (batch.level.flatten() + LEAST_LEVEL)).mean()
+
+
+def decibels(found: Tensor, batch: Batch) -> Tensor:
+    """The logarithm of each patch's mean squared error, averaged: their mean PSNR but for its sign and scale.
+
+    So patches with much noise, whose errors are larger, count no more than those with little (Chen et al. 2021, "HINet",
+    section 3.3).
+    """
+    return (_squared_errors(found, batch) + LEAST_ERROR).log().mean()
+
+
+def _squared_errors(found: Tensor, batch: Batch) -> Tensor:
+    error = ((found - batch.clean) * batch.counts).square().sum((1, 2, 3))
+    return error / batch.counts.expand_as(batch.clean).sum((1, 2, 3))
+
+
+LOSSES = {"absolute": absolute, "squared": squared, "decibels": decibels}
+
+
 def schedule(step: int, done: float) -> float:
     """Share of the learning rate: a linear warm-up, and a half cosine down to 0 where `done` is 1."""
     return min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
@@ -209,9 +240,17 @@ def main(arguments: list[str] | None = None) -> int:
     work.mkdir(parents=True, exist_ok=True)
     photos = load_folder(given.photos)
     seen, held = photos.split(HELD_OUT)
-    training = Training(
-        seen, Plan(given.steps, given.minutes, given.learning_rate, given.batch, given.seed, given.device)
+    plan = Plan(
+        given.steps,
+        given.minutes,
+        given.learning_rate,
+        given.batch,
+        given.patch,
+        given.seed,
+        given.device,
+        given.loss,
     )
+    training = Training(seen, plan)
     if (work / "checkpoint.pt").exists():
         training.restore(work / "checkpoint.pt")
     elif given.start:
@@ -245,10 +284,12 @@ def _say(line: str) -> None:
 
 def _problem(given: argparse.Namespace) -> str:
     """What is wrong with the arguments, in words; "" where nothing is."""
-    for name in ("steps", "minutes", "learning_rate", "batch", "threads"):
+    for name in ("steps", "minutes", "learning_rate", "batch", "patch", "threads"):
         value = getattr(given, name)
         if value is not None and not value > 0:
             return f"--{name.replace('_', '-')} {value}: a number above 0 is expected"
+    if given.patch > LEAST or given.patch % MULTIPLE:
+        return f"--patch {given.patch}: a multiple of {MULTIPLE} up to {LEAST} is expected"
     for path in (*given.photos, *([given.start] if given.start else [])):
         if not Path(path).exists():
             return f"{path}: there is no such file or folder"
@@ -270,7 +311,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, help="train for so long instead, whatever number of steps that is")
     parser.add_argument("--from", dest="start", metavar="FILE", help="begin with these weights (safetensors)")
     parser.add_argument("--learning-rate", type=float, default=LEARNING_RATE)
+    parser.add_argument("--loss", choices=LOSSES, default="absolute")
     parser.add_argument("--batch", type=int, default=BATCH, help="patches a step")
+    parser.add_argument("--patch", type=int, default=PATCH, help="pixels, width and height of a patch")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
