@@ -21,7 +21,7 @@ sys.path.insert(0, str(HERE.parent))
 from bench._gan_page import page  # noqa: E402
 
 from bench import _gan_cats  # noqa: E402
-from vivavoce.labs.gan import Gan  # noqa: E402
+from vivavoce.labs.gan import REAL, Gan  # noqa: E402
 from vivavoce.labs.lab import Context, Progress  # noqa: E402
 
 CACHE = HERE / ".cache" / "gan"
@@ -71,8 +71,9 @@ def _played(data: str, recipe: str, seed: int) -> dict[str, Any]:
     row = {"data": data, "recipe": recipe, "seed": seed, **game}
     if whole:
         row["cpu"] = time.process_time() - began
-    if result.tables[0].rows[0][0].startswith("real"):
-        row["reference"] = dict(zip(result.tables[0].heads, result.tables[0].rows[0], strict=True))
+    if REAL in result.tables[0].heads:
+        column = result.tables[0].heads.index(REAL)
+        row["reference"] = {cells[0]: cells[column] for cells in result.tables[0].rows}
     file.write_text(json.dumps(row, indent=1) + "\n")
     state.unlink(missing_ok=True)
     return row

@@ -81,7 +81,7 @@ def _command(lab: type[Lab]) -> click.Command:
     """The command of a lab: its own options and those that all labs share."""
     parameters: list[click.Parameter] = []
     if lab.input_help:
-        parameters.append(click.Argument(["source"], required=False, metavar="INPUT"))
+        parameters.append(click.Argument(["source"], required=False, metavar="[INPUT]"))
     parameters += [_option(option) for option in lab.options]
     parameters += [
         click.Option(["--quick"], is_flag=True, help="A smaller proof, in seconds."),

@@ -22,6 +22,7 @@ from vivavoce.measure.modes import mode_coverage
 
 DATA = ("ring", "grid", "digits", "video")
 PLAIN = "vanilla"
+REAL = "real, others"  # examples: what samples can reach at best
 QUICK = 0.2  # of the steps
 FEWEST_STEPS, MOST_STEPS = 20, 1_000_000
 SHOWN = 1_500  # points that are kept as the samples grow; of pictures as many as the sheet shows
@@ -183,9 +184,14 @@ def _table(world: World, outcomes: list[Outcome], judge: Judge | None) -> Table:
                 ]
             )
         return Table(f"{COUNTED:,} samples on the {world.name}", names, rows)
-    rows = [["real, others", *judge.real().cells()]]
-    rows += [[o.recipe.name, *o.judged.cells()] for o in outcomes if o.judged is not None]
-    return Table("Made examples against real ones, and real ones against others", heads(judge.features.classes), rows)
+    samples = [(REAL, judge.real())]
+    samples += [(o.recipe.name, o.judged) for o in outcomes if o.judged is not None]
+    columns = [heads(judge.features.classes)[1:], *(judged.cells() for _, judged in samples)]
+    rows = [
+        list(row) for row in zip(*columns, strict=True)
+    ]  # a measure a row: eight of them beside each other are too wide
+    names = ["measure", *(name for name, _ in samples)]
+    return Table("Made examples against real ones, and real ones against others", names, rows)
 
 
 def _answer(world: World, outcomes: list[Outcome]) -> str:

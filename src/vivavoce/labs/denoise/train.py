@@ -37,7 +37,8 @@ GREY_SHARE = 2 / 3  # of the patches are grey
 LEARNING_RATE = 1e-3
 AVERAGE_DECAY = 0.999
 WARM_UP = 200  # steps
-CLIP = 100.0  # gradient norm
+CLIP = 3.0  # times its moving average a gradient's norm may be: one bad step destroyed a network of 200,000 steps
+NORM_DECAY = 0.99  # of that moving average
 LEAST_ERROR = 1e-5  # squared; what is better than 50 dB counts no more
 LEAST_LEVEL = 5 / 255  # of noise: below it the error stays
 CHECKPOINT_STEPS = 500
@@ -112,6 +113,7 @@ class Training:
         self.generator = torch.Generator().manual_seed(plan.seed)
         self.photos, self.plan = photos, plan
         self.step, self.seconds, self.best, self.loss = 0, 0.0, 0.0, 0.0
+        self.norm = math.inf  # moving average of the gradient's
 
     @property
     def done(self) -> float:
@@ -136,11 +138,16 @@ class Training:
         loss = LOSSES[self.plan.loss](found.float(), batch)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
+        self._clip()
         self.optimizer.step()
         self._follow()
         self.step += 1
         return float(loss.detach())
+
+    def _clip(self) -> None:
+        most = CLIP * self.norm
+        norm = min(float(torch.nn.utils.clip_grad_norm_(self.network.parameters(), most)), most)
+        self.norm = norm if math.isinf(self.norm) else NORM_DECAY * self.norm + (1 - NORM_DECAY) * norm
 
     def _follow(self) -> None:
         decay = min(AVERAGE_DECAY, (self.step + 1) / (self.step + 10))
@@ -168,6 +175,7 @@ class Training:
             "step": self.step,
             "seconds": self.seconds,
             "best": self.best,
+            "norm": self.norm,
         }
         torch.save(state, path.with_suffix(".new"))
         os.replace(path.with_suffix(".new"), path)
@@ -179,7 +187,7 @@ class Training:
         self.average = {name: value.to(self.plan.device) for name, value in state["average"].items()}
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
-        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        self.step, self.seconds, self.best, self.norm = (state[name] for name in ("step", "seconds", "best", "norm"))
 
 
 def absolute(found: Tensor, batch: Batch) -> Tensor:
