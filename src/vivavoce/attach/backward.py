@@ -76,6 +76,11 @@ class BackwardTap(Tap):
         self.sites: dict[CallKey | None, BackwardSite] = {}
         self._inside = False
 
+    @property
+    def inside(self) -> bool:
+        """Whether a backward call is going on."""
+        return self._inside
+
     def install(self) -> None:
         """Wrap backward."""
         self.patches.wrap(torch.autograd, "backward", self._wrap)
@@ -145,14 +150,23 @@ class BackwardTap(Tap):
     def _before(self, tensors: Any) -> None:
         session = self.session
         loss = tensors if isinstance(tensors, Tensor) else tensors[0]
+        session.handed.backward_begins()
         if session.preflight is not None:
             session.preflight.backward_begins(loss)
         if session.blackbox.capture is not None:
             session.blackbox.backward_begins(loss)
+        self.take(loss)
+
+    def take(self, loss: Tensor, handed: bool = False) -> None:
+        """Record a loss that is about to be differentiated; `handed`: its gradients are not left in `.grad`."""
+        session = self.session
         if session.light.on and self._lightly(loss):
             return
         started = now()
-        session.optimizers.backward_begins()
+        if handed:
+            session.optimizers.count_backward()
+        else:
+            session.optimizers.backward_begins()
         session.loaders.backward_begins()
         session.losses.backward_begins()
         if not isinstance(loss, Tensor) or not numbers.readable(loss):  # an edge of the graph, a tensor without data

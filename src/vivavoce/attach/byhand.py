@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,23 +27,50 @@ PROBES = 8  # leaves whose values are compared between backward calls
 PROBE_VALUES = 16  # elements of each
 
 
+class Moves:
+    """Counts how often weights have other values than when they were looked at before."""
+
+    def __init__(self, weights: Sequence[Tensor] = ()) -> None:
+        self.count = 0
+        self._weights = [weakref.ref(weight) for weight in weights]
+        self._values: list[Tensor] = []
+
+    def are(self, weights: Sequence[Tensor]) -> bool:
+        """Whether these very tensors are what it was made for."""
+        return all(ref() is weight for ref, weight in zip(self._weights, weights, strict=True))
+
+    def look(self, weights: Sequence[Tensor]) -> int:
+        """Compare a few values of the weights on the CPU with those of before; returns how often they have changed."""
+        looked = [tensor for tensor in weights if tensor.device.type == "cpu"][:PROBES]
+        values = [numbers.sample(weight, PROBE_VALUES).clone() for weight in looked]
+        self.count += len(values) == len(self._values) and not all(map(torch.equal, values, self._values))
+        self._values = values
+        return self.count
+
+
 class Patience:
     """Tells gradients that are accumulated for an optimizer's first step from weights that are updated by hand."""
 
     def __init__(self) -> None:
         self.calls = 0
-        self._moves = 0
-        self._values: list[Tensor] = []
+        self._moves = Moves()
 
     def ends(self, session: Session) -> bool:
         """Another backward call is over and no optimizer has stepped: True where the updates are made by hand."""
         self.calls += 1
-        leaves = [tensor for tensor in reached_leaves(session) if tensor.device.type == "cpu"][:PROBES]
-        values = [numbers.sample(leaf, PROBE_VALUES).clone() for leaf in leaves]
-        same = len(values) != len(self._values) or all(map(torch.equal, values, self._values))
-        self._moves += not same
-        self._values = values
-        return self._moves >= MOVES or self.calls > LONGEST_PATIENCE
+        return self._moves.look(reached_leaves(session)) >= MOVES or self.calls > LONGEST_PATIENCE
+
+
+@dataclass(frozen=True)
+class Handed:
+    """Gradients that were handed to the script instead of left in `.grad`, each of the weight in its place.
+
+    `names` are those of weights that are passed on from step to step as new tensors, None where they stay the same.
+    """
+
+    weights: list[Tensor]
+    gradients: list[Tensor | None]
+    names: tuple[str, ...] | None = None
 
 
 def reached_leaves(session: Session) -> list[Tensor]:
@@ -55,14 +84,16 @@ class ByHand:
     """Counts every backward call as a step; the gradients are read right after it, the weights compared with the
     next one's."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, handed: bool = False) -> None:
         self.session = session
+        self.handed = handed  # gradients are handed to the script, not left in `.grad`
         self.state = OptimizerState(session.take_optimizer_id(), None, None)
         self._leaves: list[weakref.ref[Tensor]] = []
+        self._names: tuple[str, ...] | None = None
         self._adoptions = 0
 
-    def after_backward(self) -> None:
-        """A backward call is over: read the gradients it left. Faults switch the optimizer tap off."""
+    def after_backward(self, handed: Handed | None = None) -> None:
+        """A backward call is over: read the gradients it left or handed back. Faults switch the optimizer tap off."""
         session = self.session
         if session.light.on:
             session.begin_step(self.state)
@@ -71,7 +102,7 @@ class ByHand:
             return
         started = now()
         try:
-            self._read()
+            self._read(handed)
         except Exception as error:
             session.optimizers.fail(error)
             session.by_hand = None
@@ -79,13 +110,18 @@ class ByHand:
         session.budget.charge(now() - started)
         session.end_step(self.state)
 
-    def _read(self) -> None:
+    def _read(self, handed: Handed | None) -> None:
         session, state, tap = self.session, self.state, self.session.optimizers
-        self._find(reached_leaves(session))
+        if handed is None:
+            self._find(reached_leaves(session))
+        elif handed.names is None:
+            self._find(handed.weights)
+        else:
+            self._follow(handed.weights, handed.names)
         session.begin_step(state)
         if not state.parameters:
             return
-        tap.read_gradients(state, session.step)
+        tap.read_gradients(state, session.step, None if handed is None else handed.gradients)
         if state.before is not None and len(state.before) == len(state.parameters):
             tap.record_change(state, state.before)
             state.before, state.deep = None, False
@@ -110,6 +146,21 @@ class ByHand:
             state.before = None
             tap.adopt(state, leaves)
             tap.record_entity(state, ({"parameters": state.ids},))
+
+    def _follow(self, weights: list[Tensor], names: tuple[str, ...]) -> None:
+        """Weights that are new tensors in every step: the same parameters where they have the same names."""
+        registry, state = self.session.registry, self.state
+        if names == self._names:
+            registry.pass_on(state.ids, weights)
+            state.parameters = weights
+        elif self._adoptions < MOST_ADOPTIONS:
+            self._adoptions += 1
+            self._names = names
+            for weight, name in zip(weights, names, strict=True):
+                registry.update(replace(registry.ensure(weight, name, self.session.step, reached=True), trainable=True))
+            state.before = None
+            self.session.optimizers.adopt(state, weights)
+            self.session.optimizers.record_entity(state, ({"parameters": state.ids},))
 
     def _name(self, tensors: list[Tensor]) -> None:
         """Leaves that no module owns are named by the variables that hold them in the script."""

@@ -204,6 +204,7 @@ class OptimizerTap(Tap):
             if not state.followed:
                 session.not_by_hand()
                 return
+            session.handed.optimizer_steps(optimizer)
             session.begin_step(state)
             if state.steps == 0 or _changed(state, optimizer):
                 started = self._refresh(state, optimizer, _has_closure(args, kwargs), started)
@@ -364,10 +365,10 @@ class OptimizerTap(Tap):
 
     # signals ----------------------------------------------------------------------------------------------------
 
-    def read_gradients(self, state: OptimizerState, step: int) -> None:
-        """Record the norms of all gradients of an optimizer's parameters, one fused reading a device."""
+    def read_gradients(self, state: OptimizerState, step: int, handed: list[Tensor | None] | None = None) -> None:
+        """Record the norms of all gradients of an optimizer's parameters, or of those given; one fused reading a device."""
         count = len(state.parameters)
-        gradients = [parameter.grad for parameter in state.parameters]
+        gradients = [parameter.grad for parameter in state.parameters] if handed is None else handed
         present = [gradient for gradient in gradients if gradient is not None]
         if not state.simple:
             present = [numbers.plain(gradient) for gradient in present]

@@ -106,6 +106,7 @@ class Session:
         from vivavoce.attach.failures import Failures
         from vivavoce.attach.graph import GraphTap
         from vivavoce.attach.guard import Guard
+        from vivavoce.attach.handed import HandedTap
         from vivavoce.attach.insight import InsightTap
         from vivavoce.attach.loaders import LoaderTap
         from vivavoce.attach.losses import LossTap
@@ -126,6 +127,7 @@ class Session:
         self.blackbox = BlackBox(self)
         self.optimizers = OptimizerTap(self)
         self.backward = BackwardTap(self)
+        self.handed = HandedTap(self)
         self.losses = LossTap(self)
         self.loaders = LoaderTap(self)
         self.modules = ModuleTap(self)
@@ -137,6 +139,7 @@ class Session:
         self.taps: tuple[Tap, ...] = (
             self.optimizers,
             self.backward,
+            self.handed,
             self.losses,
             self.loaders,
             self.modules,
@@ -496,7 +499,7 @@ class Session:
         """A backward call has returned."""
         if self.deep:
             self.graph.after_backward()
-        if self.step == 0 or self.by_hand is not None:
+        if self.step == 0 or (self.by_hand is not None and not self.by_hand.handed):
             self.recorder.release()
             self._without_step()
 
@@ -508,12 +511,16 @@ class Session:
             self._patience = Patience()
         try:
             if self.by_hand is None and self._patience.ends(self):
-                self.by_hand = ByHand(self)
-                self.optimizers.states[BY_HAND] = self.by_hand.state
+                self.update_by_hand(ByHand(self))
         except Exception as error:
             self.optimizers.fail(error)
         if self.by_hand is not None:
             self.by_hand.after_backward()
+
+    def update_by_hand(self, by_hand: ByHand) -> None:
+        """The weights are updated by hand: from here on every gradient is a step."""
+        self.by_hand = by_hand
+        self.optimizers.states[BY_HAND] = by_hand.state
 
     @property
     def at_start_of_round(self) -> bool:

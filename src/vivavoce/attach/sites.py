@@ -11,6 +11,7 @@ from typing import Any
 from vivavoce.record.entities import Site
 
 _OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_LABS = os.path.join(_OWN, "labs") + os.sep  # they train as a user's script does, and can be watched like one
 _TRAINERS = (  # their loops call what the user's line asked for
     *("torch", "lightning", "pytorch_lightning", "lightning_fabric", "accelerate", "transformers", "trl"),
     *("skorch", "sklearn", "ignite", "fastai", "keras", "deepspeed", "composer", "stable_baselines3"),
@@ -87,8 +88,8 @@ def is_method_of(frame: FrameType, value: Any) -> bool:
 
 
 def is_library(filename: str) -> bool:
-    """True for files of Viva, of the standard library's frozen part, and of the training libraries."""
+    """True for files of Viva but its labs, of the standard library's frozen part, and of the training libraries."""
     if filename.startswith(("<frozen", "<string", _OWN)):
-        return True
+        return not filename.startswith(_LABS)
     packaged = any(folder in filename for folder in _PACKAGES)
     return packaged and any(name in filename for name in _LIBRARIES)

@@ -132,7 +132,7 @@ def _hardly_any(run: Run, progress: Progress | None, taken: int) -> Finding:
         title="The training ended after hardly any steps",
         why=f"The training ended after {taken:,} steps of the optimizer: no network is trained by so few.{course}",
         where=where(loss.site if loss else None, first_step=run.steps - taken + 1, last_step=run.steps),
-        evidence=(Evidence("steps of the optimizer", float(taken), "steps", float(HARDLY_ANY), "development programs need hundreds"),),
+        evidence=(Evidence("steps of the optimizer", float(taken), "steps", float(HARDLY_ANY if taken < HARDLY_ANY else FEW), "development programs need hundreds"),),
         remedies=(
             Remedy("longer-training", "train longer", f"{10 * taken:,} steps instead of {taken:,}"),
             Remedy("smaller-batch", "or make more steps of the same data", "a batch a tenth as large"),

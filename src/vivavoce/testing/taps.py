@@ -264,6 +264,38 @@ def _by_hand() -> list[Tensor]:
     return [weight]
 
 
+def _handed() -> list[Tensor]:
+    """Gradients that `torch.autograd.grad` hands back: the weights are first changed by hand, then by an optimizer."""
+    model = _network()
+    weights: list[Tensor] = list(model.parameters())
+    optimizer: Any = torch.optim.SGD(weights, lr=0.1)
+    for step in range(4 * STEPS):
+        loss = functional.cross_entropy(model(torch.randn(8, 6)), torch.randint(3, (8,)))
+        gradients = torch.autograd.grad(loss, weights)
+        for weight, gradient in zip(weights, gradients, strict=True):
+            if step < 3 * STEPS:
+                weight.data.sub_(gradient, alpha=0.1)
+            else:
+                weight.grad = gradient
+        if step >= 3 * STEPS:
+            optimizer.step()
+    return weights
+
+
+def _transformed() -> list[Tensor]:
+    """Weights that are new tensors in every step, trained through `torch.func`."""
+    model = _network()
+    weights = {name: weight.detach() for name, weight in model.named_parameters()}
+
+    def loss(weights: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        return functional.cross_entropy(torch.func.functional_call(model, weights, (x,)), y)
+
+    for _ in range(2 * STEPS):
+        gradients = torch.func.grad(loss)(weights, torch.randn(8, 6), torch.randint(3, (8,)))
+        weights = {name: weight - 0.1 * gradients[name] for name, weight in weights.items()}
+    return [*weights.values()]
+
+
 def _broken() -> list[Tensor]:
     model = nn.Linear(3, 1)
     optimizer: Any = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -281,6 +313,8 @@ _RECURRENCE = Training("recurrence", _recurrence)
 _EMBEDDING = Training("embedding", _embedding)
 _MIXED_PRECISION = Training("mixed precision", _mixed_precision)
 _BY_HAND = Training("by hand", _by_hand)
+_HANDED = Training("gradients handed back", _handed)
+_TRANSFORMED = Training("transformed function", _transformed)
 _NAN_LOSS = Training("NaN loss", _broken)
 TRAININGS = (
     _CLASSIFIER,
@@ -290,6 +324,8 @@ TRAININGS = (
     _EMBEDDING,
     _MIXED_PRECISION,
     _BY_HAND,
+    _HANDED,
+    _TRANSFORMED,
     _NAN_LOSS,
 )
 FAULTS = (  # each tap with trainings that reach its methods
@@ -298,6 +334,8 @@ FAULTS = (  # each tap with trainings that reach its methods
     ("optimizers", _BY_HAND),
     ("backward", _CLASSIFIER),
     ("backward", _NAN_LOSS),
+    ("handed", _HANDED),
+    ("handed", _TRANSFORMED),
     ("losses", _CLASSIFIER),
     ("losses", _ADVERSARIES),
     ("loaders", _CLASSIFIER),
