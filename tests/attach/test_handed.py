@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad, grad_and_value, vmap
 
+from vivavoce.examine.verdict import examine
+
 from .reading import gradient_norms, rows, track
 
 
@@ -139,3 +141,17 @@ def test_inner_steps_before_the_first_backward_are_no_training(watching):
             optimizer.step()
     assert run.run.steps == 6
     assert [o.class_name for o in run.run.optimizers.values()] == ["SGD"]
+
+
+def test_where_no_loss_is_seen_nobody_says_that_all_is_well(watching):
+    """An evolution strategy: the optimizer steps on gradients that no graph has made."""
+    model, *_ = _problem()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    with watching() as run, torch.no_grad():
+        for _ in range(60):
+            for weight in model.parameters():
+                weight.grad = torch.randn_like(weight)
+            optimizer.step()
+    verdict = examine(run.run)
+    assert (verdict.outcome, verdict.findings) == ("unknown", ())
+    assert verdict.reason.startswith("No loss was seen in 60 steps")

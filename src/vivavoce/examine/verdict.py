@@ -173,6 +173,11 @@ def _outcome(run: Run, findings: Sequence[Finding], faults: Sequence[Fault]) -> 
     if faults:
         names = ", ".join(fault.slug for fault in faults)
         return "unknown", f"Nothing was found, but these detectors failed: {names}."
+    if not len(run.train_loss):
+        return (
+            "unknown",
+            f"No loss was seen in {run.steps:,} steps, and without it nothing says whether the training succeeds.",
+        )
     return "healthy", progress.sentence if progress is not None else "Nothing wrong was found."
 
 
