@@ -106,6 +106,26 @@ def test_factors_that_keep_one_another_at_zero(watched):
     assert primary(watched) == "symmetric-weights"
 
 
+class Adapted(nn.Module):
+    """A layer that keeps its weights, beside a product of two small matrices of which one begins at zero (LoRA)."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.layer = layer.requires_grad_(False)
+        self.down = nn.Parameter(torch.randn(8, layer.in_features) / 8)
+        self.up = nn.Parameter(torch.zeros(layer.out_features, 8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x) + x @ self.down.T @ self.up.T
+
+
+def test_adapters_begin_at_zero_and_do_not_stay_there(watched):
+    model = nn.Sequential(Adapted(nn.Linear(64, 48)), nn.ReLU(), Adapted(nn.Linear(48, 10)))
+    with watched:
+        fit(model, torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 1e-7), X, Y, 300)
+    assert primary(watched) == "learning-rate-too-low"
+
+
 def test_a_softmax_over_the_examples_written_by_hand(watched):
     def likelihood(logits, labels):
         e = logits.exp()

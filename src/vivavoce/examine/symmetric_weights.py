@@ -63,7 +63,13 @@ class SymmetricWeights(Detector):
             and all((weights.update[:, 0] == 0).all() for weights in sampled)
             and len(sampled[0].parameters) == len(zero)
         )
-        if (len(zero) >= FEWEST or still) and not progress.learned and progress.had_room and _stuck(progress):
+        zero = [p for p in zero if not _told_apart(run, p)]
+        if (
+            (len(zero) >= FEWEST or (zero and still))
+            and not progress.learned
+            and progress.had_room
+            and _stuck(progress)
+        ):
             yield _finding(run, [layer_of(p) for p in zero], "are all zero at the first step", int(sampled[0].steps[0]))
         elif not zero:
             yield RuledOut(self.slug, _range(sampled[0]))
@@ -106,6 +112,14 @@ def _equal(run: Run, optimizer: Optimizer) -> list[Parameter]:
         if moved:
             found.append(parameter)
     return found
+
+
+def _told_apart(run: Run, parameter: Parameter) -> bool:
+    """Whether a weight's units are no longer equal at the last sample: zeros beside weights that are none become different."""
+    for track in run.tracks("equal_units"):
+        if parameter.id in track.columns and len(track):
+            return bool(track.mean[-1, track.columns.index(parameter.id)] < SAME)
+    return False
 
 
 def _equal_at_start(run: Run, optimizer: Optimizer) -> list[Parameter]:
