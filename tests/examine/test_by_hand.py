@@ -271,3 +271,38 @@ def test_strong_augmentation_is_no_label_noise(watched):
                     F.cross_entropy(model(X[1400:]), Y[1400:])
                 model.train()
     assert alarms(watched) == set()
+
+
+@pytest.mark.parametrize("how", ["minus", "maximize"])
+def test_a_loss_that_is_maximised(watched, how):
+    model = mlp()
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3, maximize=how == "maximize")
+    with watched:
+        for _ in range(200):
+            k = torch.randint(0, len(X), (32,))
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(X[k]), Y[k])
+            (-loss if how == "minus" else loss).backward()
+            optimizer.step()
+    assert primary(watched) == "loss-output-mismatch"
+    assert alarms(watched) == {"loss-output-mismatch"}
+
+
+def test_a_decay_that_adamw_applies_by_itself(watched):
+    model = mlp()
+    with watched:
+        fit(model, torch.optim.AdamW(model.parameters(), 3e-3, weight_decay=60), X, Y, 300)
+    assert primary(watched) == "underfitting"
+
+
+def test_batches_that_become_easier_by_themselves_hide_no_network_that_stands_still(watched):
+    """As with a policy that makes its own data: the loss falls, and no weight has changed."""
+    model = mlp()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-7)
+    with watched:
+        for step in range(400):
+            k = torch.randint(0, len(X), (32,))
+            optimizer.zero_grad()
+            ((model(X[k]) - 1) * (1 - step / 500)).square().mean().backward()
+            optimizer.step()
+    assert primary(watched) == "learning-rate-too-low"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.exploding_gradients import sensitive_start
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut, Severity
+from vivavoce.examine.maximised import maximised
 from vivavoce.examine.progress import BINARY, CLASSIFICATION, LEARNED, SIGNIFICANT, Progress
 from vivavoce.examine.reading import (
     Weights,
@@ -58,6 +59,9 @@ class LearningRateTooHigh(Detector):
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Large updates and harm together; either alone is not enough."""
+        if maximised(run) is not None:
+            yield RuledOut(self.slug, "the loss is maximised: it rises at every learning rate")
+            return
         sizes = {}
         for candidate in stepped_optimizers(run):
             weights = weights_of(run, candidate)

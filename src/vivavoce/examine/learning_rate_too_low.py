@@ -33,8 +33,11 @@ MUCH_LEFT = 0.3  # fraction of the reference loss
 FEWEST_SAMPLES = 8  # sampled steps
 EARLY_SAMPLES = 3  # of them, the first ones
 FADED = 3.0  # times `SMALL`
+SHRUNK = 0.1  # times the first updates
 NEXT_TO_NOTHING = 0.02  # fraction of the reference loss: below it the task is done
 STANDSTILL = 0.005  # ‖Δw‖/‖w‖ of all steps together, at most: nothing has changed, whatever the loss says
+NO_MOVE = 0.002  # the same of every weight, even where the loss fell
+FELL = 0.85  # times the loss at the start
 HARDLY_MOVED = 0.02  # the same, where the loss has a floor and is no better than at the start
 FEWEST_STEPS = 50  # steps: a warm-up or a look at the first steps is no evidence
 LEFT = 0.7  # fraction of the reference loss: below it the run learned, whatever the size of its steps
@@ -67,10 +70,18 @@ class LearningRateTooLow(Detector):
             yield _decayed_finding(run, optimizer, early, progress)
         elif update >= SMALL:
             yield RuledOut(self.slug, f"update ratio {update:.1e}")
-        elif progress is not None and progress.learned and not progress.remaining >= LEFT:
+        elif (
+            progress is not None
+            and progress.learned
+            and not progress.remaining >= LEFT
+            and not _stood_still(weights, progress)
+        ):
             yield RuledOut(self.slug, f"the loss fell from {progress.start:.3g} to {progress.end:.3g}")
         elif (
-            progress is not None and update > 0 and _representative(run, optimizer, weights) and _slow(progress, update)
+            progress is not None
+            and update > 0
+            and _representative(run, optimizer, weights)
+            and (_slow(progress, update) or _stood_still(weights, progress))
         ):
             yield _finding(run, optimizer, update, progress)
 
@@ -101,6 +112,7 @@ def _faded(run: Run, weights: Weights | None) -> int:
     if len(reach) < FEWEST_SAMPLES:
         return 0
     low = (reach < GONE * reach[:EARLY_SAMPLES].max()) & (update < SMALL * FADED)
+    low &= update < SHRUNK * update[:EARLY_SAMPLES].max()  # else it is the gradient that has grown
     faded = np.flatnonzero(~low)[-1] + 1 if not low.all() else 0
     return int(steps[faded]) if faded < len(steps) and steps[faded] < HALFWAY * run.steps else 0
 
@@ -147,6 +159,16 @@ def _representative(run: Run, optimizer: Optimizer, weights: Weights | None) -> 
         float(rates.maximum.max()) / float(np.median(sampled)) if len(sampled) and np.median(sampled) > 0 else math.inf
     )
     return median(weights.typical_update) * later < SMALL
+
+
+def _stood_still(weights: Weights | None, progress: Progress) -> bool:
+    """No weight has changed to speak of: what the loss lost, the data did, as where a policy makes its own."""
+    if weights is None or progress.players > 1 or len(weights.steps) < FEWEST_SAMPLES:
+        return False
+    if not progress.had_room or not progress.end < FELL * progress.start:
+        return False  # a network that was good at the start, and is kept
+    fastest = np.nanmax(column_median(weights.update), initial=0.0)
+    return bool(fastest * progress.length < NO_MOVE)
 
 
 def _slow(progress: Progress, update: float) -> bool:

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
-from vivavoce.examine.progress import CLASSIFICATION, Progress
+from vivavoce.examine.maximised import maximised
+from vivavoce.examine.progress import CLASSIFICATION, Progress, main_function
 from vivavoce.examine.reading import at, where
 from vivavoce.examine.wiring import head_of, stem, trained_losses
 from vivavoce.measure.robust import median
-from vivavoce.record.entities import Loss, Node
+from vivavoce.record.entities import Loss, Node, Optimizer
 from vivavoce.record.run import Run
 
 ONE = 1e-6  # difference from 1 that a softmax over one unit may show
@@ -65,6 +66,10 @@ class LossOutputMismatch(Detector):
         found = [(site, problem) for site in sites if (problem := _problem(run, site))]
         for site, (reason, edit) in found[:1]:
             yield _finding(run, site, reason, edit)
+        progress, turned = Progress.of(run), None if found else maximised(run)
+        if turned is not None and progress is not None:
+            yield _finding_maximised(run, progress, turned)
+            return
         by_hand = None if found else next(filter(None, (_by_hand(run, loss) for loss in trained_losses(run))), None)
         if by_hand is not None:
             yield _finding_by_hand(run, *by_hand)
@@ -138,6 +143,27 @@ def _finding_by_hand(run: Run, node: Node, before: str, reason: str, edit: str) 
         where=where(node.site, first_step=1, last_step=run.steps),
         evidence=(Evidence("operations on the way to the loss", f"{before}, {operation}", "", None, "the graph of the first loss"),),
         remedies=(Remedy("match-output", "make the output fit the loss", edit),),
+    )  # fmt: skip
+
+
+def _finding_maximised(run: Run, progress: Progress, turned: Node | Optimizer) -> Finding:
+    function = loss.function if (loss := main_function(run)) is not None else "the loss"
+    if isinstance(turned, Node):
+        why = f"{function} is given a minus sign at {at(turned.site, 'the loss')}"
+        edit = "loss, not -loss"
+    else:
+        why = f"The optimizer made at {at(turned.site, 'an unknown place')} has maximize=True"
+        edit = "maximize=False"
+    return Finding(
+        slug=LossOutputMismatch.slug,
+        severity="critical",
+        confidence=0.92,
+        question=LossOutputMismatch.question,
+        title="The loss is maximised",
+        why=f"{why}: every step makes the predictions worse, as far as they can become.",
+        where=where(turned.site, first_step=1, last_step=run.steps),
+        evidence=(Evidence(f"{function} in the end", progress.end, "", progress.start, "where it began"),),
+        remedies=(Remedy("minimise", "let the loss fall", edit),),
     )  # fmt: skip
 
 

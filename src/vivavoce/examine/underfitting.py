@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
 from vivavoce.examine.progress import WORSE_THAN_CHANCE, Progress
-from vivavoce.examine.reading import main_optimizer, weights_of, where
+from vivavoce.examine.reading import learning_rate, main_optimizer, weights_of, where
 from vivavoce.examine.units import shares
 from vivavoce.measure.robust import median
 from vivavoce.record.run import Run
@@ -20,7 +20,10 @@ POOR = 0.95  # fraction of chance level: above it hardly anything was learned
 FLAT = 0.03  # fraction of the level that a third of the run may still bring
 FALLING_Z = -2.3  # Mann–Kendall statistic, one-sided 1 %: such a loss is slow, not flat
 MOVING = 1e-4  # ‖Δw‖/‖w‖: below it the learning rate is the question, not the capacity (TheDeepChecker)
-DECAY = 0.05  # weight_decay; in use: 1e-5 … 1e-2 with SGD and Adam. AdamW's is scaled by the learning rate
+DECAY = 0.05  # weight_decay; in use: 1e-5 … 1e-2 with SGD and Adam.
+DECOUPLED = ("AdamW",)  # w shrinks by ηλw a step, which Adam's largest step, η, makes up for where |w| = 1/λ
+DECOUPLED_DECAY = 5.0  # weight_decay that keeps every weight below 0.2; in use: 0.01 … 0.5
+SETTLED = 3.0  # learning rate × decay × steps: e⁻³ is left of what the weights were
 DROPPED = 0.8  # fraction of zeros behind a dropout layer
 
 
@@ -74,9 +77,12 @@ def _moving(run: Run) -> bool:
 def limit_of(run: Run) -> str:
     """What in the set-up keeps the loss up, in words; "" where nothing is seen."""
     optimizer = main_optimizer(run)
-    if optimizer is not None and optimizer.class_name != "AdamW":
+    if optimizer is not None:
         decay = max((float(group.get("weight_decay") or 0) for group in optimizer.groups), default=0.0)
-        if decay >= DECAY:
+        shrunk = (learning_rate(optimizer) or 0.0) * decay * run.steps >= SETTLED
+        if optimizer.class_name in DECOUPLED and decay >= DECOUPLED_DECAY and shrunk:
+            return f"a weight decay of {decay:g} pulls the weights to zero: each of them stays below {1 / decay:.2g}"
+        if optimizer.class_name not in DECOUPLED and decay >= DECAY:
             return f"a weight decay of {decay:g} pulls the weights to zero"
     zeros = shares(run, "activation_zero")
     before = [s for s in zeros if "Dropout" not in s.module.class_name and s.initial >= DROPPED]
