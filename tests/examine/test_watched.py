@@ -563,3 +563,30 @@ def test_a_finding_points_at_the_line_that_made_the_layer(watched):
     place = watched.verdict.primary.where
     assert (primary(watched), place.file) == ("dead-units", __file__)
     assert "nn.Sequential(" in Path(__file__).read_text().splitlines()[place.line - 1]
+
+
+@pytest.mark.parametrize(
+    ("habit", "found"), [("validation", True), ("with eval", False), ("a look", False), ("every step", False)]
+)
+def test_units_dropped_without_gradients(watched, habit, found):
+    """A validation pass in training mode; one in evaluation mode, a look at the training batch, a teacher that is noisy."""
+    model = nn.Sequential(nn.Linear(64, 48), nn.ReLU(), nn.Dropout(0.5), nn.Linear(48, 10))
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    with watched:
+        for step in range(300):
+            k = torch.randint(0, 1400, (64,))
+            logits = model(X[k])
+            optimizer.zero_grad()
+            F.cross_entropy(logits, Y[k]).backward()
+            optimizer.step()
+            with torch.no_grad():
+                if habit == "every step":
+                    F.cross_entropy(model(X[1400:]), Y[1400:])
+                elif step % 30 == 29:
+                    model.train(habit != "with eval")
+                    if habit == "a look":
+                        F.cross_entropy(logits.detach(), Y[k])
+                    else:
+                        F.cross_entropy(model(X[1400:]), Y[1400:])
+                    model.train()
+    assert ("train-eval-mismatch" in alarms(watched)) == found

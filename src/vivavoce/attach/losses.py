@@ -15,6 +15,7 @@ from torch import Tensor
 from vivavoce.attach import errors, numbers, wiring
 from vivavoce.attach.budget import now
 from vivavoce.attach.constant import ConstantLoss
+from vivavoce.attach.passes import Pass, active_dropout
 from vivavoce.attach.sites import CallKey
 from vivavoce.attach.tap import Tap
 from vivavoce.record.entities import Loss
@@ -52,18 +53,6 @@ MOST_CLASSES = 1000  # classes counted one by one
 BATCH_OUTPUTS = 64  # outputs whose spread over the batch is measured
 
 
-class Pass:
-    """A validation pass: sums over the calls of one loss function without a training step between them."""
-
-    def __init__(self, step: int, constant: ConstantLoss) -> None:
-        self.step = step  # training steps before it
-        self.constant = constant
-        self.values: list[float] = []
-        self.sizes: list[int] = []
-        self.hits = 0.0
-        self.judged = 0.0
-
-
 class LossSite:
     """A call of a loss function in the user's code."""
 
@@ -89,6 +78,7 @@ class LossTap(Tap):
         self._doubtful = False  # a pass goes on in evaluation mode, but with gradients
         self._trains_evaluating = False  # the script trains a model that is in evaluation mode
         self._validating = False
+        self._batch = 0  # examples of the largest training batch that was looked at
         self._unclaimed: list[tuple[LossSite, float | Tensor]] = []  # training calls that no backward has followed yet
 
     def install(self) -> None:
@@ -147,6 +137,7 @@ class LossTap(Tap):
             self._validated(site, prediction, target, result, args, kwargs)
             return
         self._trained(site, result)
+        self._batch = max(self._batch, *_shape(prediction)[:1], 0)
         if session.deep and site.sampled_at != session.coming:
             site.sampled_at = session.coming
             self._sample(site, prediction, target, kwargs)
@@ -220,6 +211,8 @@ class LossTap(Tap):
         if current is None:
             constant = ConstantLoss(site.entity.function, site.entity.classes)
             current = site.validation = Pass(self.session.step, constant)
+            if not torch.is_grad_enabled():
+                current.dropout = active_dropout(self.session.registry.models.values())
         self._validating = True
         self.session.light.pause()
         shape = _shape(prediction)
@@ -259,29 +252,10 @@ class LossTap(Tap):
         self._validating = False
         for site in self.sites.values():
             if site.validation is not None:
-                self._close(site, site.validation)
+                if len(site.validation.values) < len(site.validation.sizes):
+                    self.session.readback.drain()
+                site.validation.close(self.session.recorder, site.entity, self._batch)
                 site.validation = None
-
-    def _close(self, site: LossSite, done: Pass) -> None:
-        if len(done.values) < len(done.sizes):
-            self.session.readback.drain()
-        finite = [(v, n) for v, n in zip(done.values, done.sizes, strict=False) if n]  # the mean of no example is NaN
-        examples = sum(n for _, n in finite)
-        if not examples:
-            return
-        if site.entity.reduction == "sum":
-            finite = [(v / n, n) for v, n in finite]
-        mean = sum(v * n for v, n in finite) / examples
-        spread = sum(n * (v - mean) ** 2 for v, n in finite) / examples if math.isfinite(mean) else math.nan
-        accuracy = done.hits / done.judged if done.judged else math.nan
-        signal = self.session.recorder.signal(
-            "val/loss", ("loss", site.entity.id), ("loss", "deviation", "batches", "examples", "accuracy")
-        )
-        signal.append(done.step, (mean, math.sqrt(spread), float(len(finite)), float(examples), accuracy))
-        compared = done.constant.compare([v for v, _ in finite], [n for _, n in finite])
-        if compared is not None:
-            columns = ("loss", "difference", "error", "share")
-            self.session.recorder.signal("val/constant", ("loss", site.entity.id), columns).append(done.step, compared)
 
     # deep samples of training calls ---------------------------------------------------------------------------------
 

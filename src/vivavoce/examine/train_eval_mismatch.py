@@ -29,6 +29,10 @@ LATE = 0.5  # of the run: before, the kept statistics are still on their way
 SETTLED = 100  # steps after which statistics of the usual momentum, 0.1, have long forgotten where they began
 BURST = 5.0  # forwards in training mode without a backward call between two samples
 BURST_SHARE = 0.1  # of the forwards of the run that came in bursts
+FEWEST_PASSES = 3  # validation passes: one or two may be a look in between
+MOST_PASSES = 0.3  # of the steps: where every step has a pass without gradients, it is a part of the training
+LEAST_DROPPED = 0.1  # share of the units
+NEARLY_ALL = 0.9  # of the passes
 EARLY_EPOCHS = (
     3.1  # passes over the data within which nothing is learned by heart so far that validation falls below guessing
 )
@@ -57,6 +61,8 @@ class TrainEvalMismatch(Detector):
             yield _stale(run, *worst)
         elif extra is not None and extra[0] > BURST_SHARE:
             yield _evaluated_in_training(run, *extra)
+        elif (dropped := _dropped_in_evaluation(run)) is not None:
+            yield _evaluated_with_dropout(run, *dropped)
         elif other is not None:
             yield _prepared_otherwise(run, *other)
         elif early is not None:
@@ -122,6 +128,16 @@ def _bursts(track: Track, calls: list[Track]) -> tuple[float, float]:
     excess = forwards[keep] - np.ceil(usual) * (backwards[keep] + 1)
     burst = excess[excess > BURST]
     return float(burst.sum() / max(1.0, forwards[keep].sum())), float(burst.max(initial=0.0))
+
+
+def _dropped_in_evaluation(run: Run) -> tuple[Track, float] | None:
+    """The passes during which units were dropped, and the share of units; None where that is no habit, or all there is."""
+    for track in run.tracks("val/dropout"):
+        share = median(track.mean[:, 0])
+        seldom = FEWEST_PASSES <= len(track) <= MOST_PASSES * run.steps
+        if seldom and share >= LEAST_DROPPED and (track.mean[:, 0] > 0).mean() >= NEARLY_ALL:
+            return track, share
+    return None
 
 
 @dataclass(frozen=True)
@@ -241,6 +257,24 @@ def _stale(run: Run, module: Module, shift: float, scale: float) -> Finding:
             Remedy("momentum", "let the running statistics follow", "nn.BatchNorm1d(width, momentum=0.1)"),
             Remedy("layer-norm", "or a normalisation that keeps none", "nn.LayerNorm(width), nn.GroupNorm(8, width)"),
         ),
+    )  # fmt: skip
+
+
+def _evaluated_with_dropout(run: Run, track: Track, share: float) -> Finding:
+    site = run.losses[track.owner[1]].site if track.owner and track.owner[1] in run.losses else None
+    return Finding(
+        slug=TrainEvalMismatch.slug,
+        severity="warning",
+        confidence=0.85,
+        question=TrainEvalMismatch.question,
+        title="The network is evaluated in training mode",
+        why=(
+            f"In {len(track)} validation passes the network was in training mode and dropped up to {share:.0%} of its units: "
+            f"model.eval() is missing. The validation loss is that of a network with holes, and the accuracy is worse than it need be."
+        ),
+        where=where(site, first_step=int(track.steps[0]), last_step=int(track.steps[-1])),
+        evidence=(Evidence("units dropped in validation", share, "fraction", 0.0, "model.eval() drops none"),),
+        remedies=(Remedy("eval-mode", "evaluate in evaluation mode, and go back", "model.eval(); …; model.train()"),),
     )  # fmt: skip
 
 

@@ -305,6 +305,15 @@ SIGNALS: tuple[SignalSpec, ...] = (
         "the share of the commonest class (NaN where there are none)",
     ),
     SignalSpec(
+        "val/dropout",
+        "loss",
+        ("share",),
+        "each pass",
+        "fraction",
+        "the largest share that a dropout layer in training mode drops during a validation pass without gradients over two "
+        "training batches or more; 0 where none does",
+    ),
+    SignalSpec(
         "train/function_loss",
         "loss",
         ("loss",),
