@@ -306,3 +306,11 @@ def test_batches_that_become_easier_by_themselves_hide_no_network_that_stands_st
             ((model(X[k]) - 1) * (1 - step / 500)).square().mean().backward()
             optimizer.step()
     assert primary(watched) == "learning-rate-too-low"
+
+
+@pytest.mark.parametrize(("momentum", "found"), [(0.999, True), (0.9, False)])
+def test_a_momentum_that_goes_past_the_minimum(watched, momentum, found):
+    model = mlp()
+    with watched:
+        fit(model, torch.optim.SGD(model.parameters(), 0.05, momentum=momentum), X, Y, 500)
+    assert ("oscillating-loss" in alarms(watched)) == found

@@ -15,6 +15,7 @@ from vivavoce.record.run import Run
 
 SWING = 0.5  # fraction of the reference loss between a turn and the next (AUTOTRAINER: accuracy peak to trough ≥ 0.03)
 FEWEST_TURNS = 3  # turns: up, down, up; a loss that rises once has diverged or met a new task
+HEAVY = 0.98  # momentum that swings slowly: a run may hold no more than one turn; in use: 0.9
 LEFT = 0.5  # fraction of the reference loss at the end: below it the swings did no lasting harm
 
 
@@ -38,7 +39,7 @@ class OscillatingLoss(Detector):
             return
         least = max(SWING * progress.reference, SIGNIFICANT * progress.noise)
         found = turns(progress.levels, least)
-        if found < FEWEST_TURNS:
+        if found < (1 if _momentum(run) > HEAVY else FEWEST_TURNS):
             yield RuledOut(self.slug, f"the level of the loss turned {found} times by {SWING:.0%} or more")
         elif progress.end > LEFT * progress.reference:
             yield _finding(run, progress, found)
@@ -56,10 +57,20 @@ def turns(levels: NDArray[np.float64], least: float) -> int:
     return count
 
 
+def _momentum(run: Run) -> float:
+    optimizer = main_optimizer(run)
+    return max((float(g.get("momentum") or 0) for g in optimizer.groups), default=0.0) if optimizer else 0.0
+
+
 def _finding(run: Run, progress: Progress, found: int) -> Finding:
     optimizer = main_optimizer(run)
-    momentum = max((float(g.get("momentum") or 0) for g in optimizer.groups), default=0.0) if optimizer else 0.0
-    extra = f" A momentum of {momentum:g} makes slow swings of this kind." if momentum > 0.98 else ""
+    momentum = _momentum(run)
+    extra = (
+        f" A momentum of {momentum:g} goes on for {1 / (1 - momentum):,.0f} steps, past the minimum."
+        if HEAVY < momentum < 1
+        else ""
+    )
+    often = "once" if found == 1 else f"{found} times"
     return Finding(
         slug=OscillatingLoss.slug,
         severity="warning",
@@ -67,7 +78,7 @@ def _finding(run: Run, progress: Progress, found: int) -> Finding:
         question=OscillatingLoss.question,
         title="The loss oscillates instead of falling",
         why=(
-            f"The level of the loss turned {found} times by at least {SWING:.0%} of what it began with, between {progress.best:.3g} and "
+            f"The level of the loss turned {often} by at least {SWING:.0%} of what it began with, between {progress.best:.3g} and "
             f"{float(np.max(progress.levels)):.3g}, and ended at {progress.end:.3g}.{extra}"
         ),
         where=where(optimizer.site if optimizer else None, first_step=1, last_step=progress.last_step),
