@@ -314,3 +314,18 @@ def test_a_momentum_that_goes_past_the_minimum(watched, momentum, found):
     with watched:
         fit(model, torch.optim.SGD(model.parameters(), 0.05, momentum=momentum), X, Y, 500)
     assert ("oscillating-loss" in alarms(watched)) == found
+
+
+def test_units_that_a_spike_of_the_gradient_killed(watched):
+    """Some batches are ten thousand times too large, and the clipping threshold is no threshold."""
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with watched:
+        for step in range(300):
+            k = torch.randint(0, len(X), (32,))
+            optimizer.zero_grad()
+            F.cross_entropy(model(X[k] * (1e4 if step in (150, 160, 170) else 1)), Y[k]).backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1e9)
+            optimizer.step()
+    assert primary(watched) == "gradient-spikes"
+    assert "dead-units" not in alarms(watched)

@@ -63,6 +63,7 @@ DETECTORS: tuple[type[Detector], ...] = (
     UnshuffledData,
     DeadUnits,
     SaturatedUnits,
+    GradientSpikes,
     VanishingGradients,
     AlwaysClipped,
     LearningRateTooLow,
@@ -75,7 +76,6 @@ DETECTORS: tuple[type[Detector], ...] = (
     LabelNoise,
     BatchTooLarge,
     BatchTooSmall,
-    GradientSpikes,
     OscillatingLoss,
     # the outcome
     RuleViolated,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
+from vivavoce.examine.gradient_spikes import spike_before
 from vivavoce.examine.progress import Progress
 from vivavoce.examine.reading import where
 from vivavoce.examine.underfitting import limit_of
@@ -38,6 +39,11 @@ class DeadUnits(Detector):
         elif progress.learned or not progress.had_room:
             yield RuledOut(
                 self.slug, f"{worst.late:.0%} of {worst.module.name} rest, yet the loss fell to {progress.end:.3g}"
+            )
+        elif worst.first < MANY and (spike := spike_before(run, worst.step)) is not None:
+            yield RuledOut(
+                self.slug,
+                f"{worst.late:.0%} of {worst.module.name} died after a spike of the gradient at step {spike:,}",
             )
         elif progress.bounded or worst.late >= ALL:
             yield _finding(run, worst, [share for share in found if share.late >= MANY])

@@ -30,22 +30,48 @@ class GradientSpikes(Detector):
     slug = "gradient-spikes"
     question = 5
     passing = True
-    explains = ("oscillating-loss",)
+    explains = ("oscillating-loss", "guessing", "vanishing-gradients", "underfitting", "learning-rate-too-low",
+                "class-ignored", "label-noise", "capacity-too-small")  # fmt: skip
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Clipped spikes do no harm; the loss decides."""
         optimizer, progress = main_optimizer(run), Progress.of(run)
-        if optimizer is None or progress is None or progress.players > 1 or progress.as_variance or run.clips:
+        if optimizer is None or progress is None or progress.players > 1 or progress.as_variance:
             return
         norms = unclipped_norms(run, optimizer)
-        steps, factors = spikes(norms)
-        if not len(norms.steps):
+        if not len(norms.steps) or _cut(run, norms):
             return
-        harmful = [i for i, step in enumerate(steps) if _hurt(run, int(step), progress)]
-        if len(harmful) and progress.bounded and progress.end > 1.25 * progress.best and not progress.remaining < DONE:
+        steps, factors = spikes(norms)
+        harmful = _harmful(run, progress, steps)
+        if len(harmful):
             yield _finding(optimizer, progress, steps[harmful], factors[harmful], norms)
         elif len(norms.steps) > WARM_UP:
             yield RuledOut(self.slug, f"{len(steps)} steps had more than {SPIKE:g} × the median norm")
+
+
+def spike_before(run: Run, step: int) -> int | None:
+    """The first spike up to a step of a run in which spikes did harm; None where there is none."""
+    optimizer, progress = main_optimizer(run), Progress.of(run)
+    if optimizer is None or progress is None or progress.players > 1 or progress.as_variance:
+        return None
+    norms = unclipped_norms(run, optimizer)
+    if not len(norms.steps) or _cut(run, norms):
+        return None
+    steps, _ = spikes(norms)
+    return int(steps[0]) if len(steps) and steps[0] <= step and _harmful(run, progress, steps) else None
+
+
+def _cut(run: Run, norms: Norms) -> bool:
+    """Gradients are clipped, at a threshold that a spike would meet."""
+    usual = float(np.median(norms.typical))
+    return any(clip.function != "clip_grad_norm_" or clip.threshold < SPIKE * usual for clip in run.clips.values())
+
+
+def _harmful(run: Run, progress: Progress, steps: NDArray[np.int64]) -> list[int]:
+    """Which of the spikes raised the loss, in a run that ends well above its best."""
+    if not progress.bounded or progress.end <= 1.25 * progress.best or progress.remaining < DONE:
+        return []
+    return [i for i, step in enumerate(steps) if _hurt(run, int(step), progress)]
 
 
 def spikes(norms: Norms) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
+from vivavoce.examine.gradient_spikes import spike_before
 from vivavoce.examine.progress import Progress
 from vivavoce.examine.reading import where
 from vivavoce.examine.units import Share, shares
@@ -36,6 +37,8 @@ class SaturatedUnits(Detector):
             )
         elif not progress.bounded or not progress.had_room:
             return
+        elif worst.initial < MANY and (spike := spike_before(run, worst.step)) is not None:
+            yield RuledOut(self.slug, f"{worst.module.name} saturated after a spike of the gradient at step {spike:,}")
         elif not progress.learned:
             yield _finding(run, worst, progress, True)
         elif worst.initial >= MANY and progress.remaining > LEFT_FROM_START and not _is_output(run, worst):
