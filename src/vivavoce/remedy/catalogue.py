@@ -37,6 +37,7 @@ from vivavoce.remedy.lower_momentum import LowerMomentum
 from vivavoce.remedy.match_loss import MatchLoss
 from vivavoce.remedy.match_operands import MatchOperands
 from vivavoce.remedy.match_shapes import MatchShapes
+from vivavoce.remedy.minimise import Minimise
 from vivavoce.remedy.network_size import FewerLayers, LargerNetwork, SmallerNetwork, WiderLayer
 from vivavoce.remedy.optimize_all import OptimizeAll
 from vivavoce.remedy.output_layer import LinearOutput, MatchOutput
@@ -96,6 +97,7 @@ REMEDIES: tuple[Remedy, ...] = (
     LowerMomentum(),
     MatchLoss(),
     MatchOperands(),
+    Minimise(),
     MatchShapes(),
     FewerLayers(),
     LargerNetwork(),
@@ -145,7 +147,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "residual",
         "fewer-layers",
     ),
-    "loss-output-mismatch": ("match-output", "match-loss"),
+    "loss-output-mismatch": ("minimise", "match-output", "match-loss"),
     "output-range": ("linear-output",),
     "target-broadcast": ("match-shapes", "match-operands"),
     "mode-collapse": (
