@@ -69,7 +69,7 @@ class Overfitting(Detector):
 
 def _sureness(run: Run, progress: Progress) -> tuple[float, float] | None:
     """How sure the network is of its answers at the end, in training and when evaluated; None where it is not sure in training."""
-    if progress.function not in CLASSIFICATION | BINARY:
+    if progress.function not in CLASSIFICATION | BINARY or progress.players > 1:
         return None
     evaluated = {track.owner: track for track in run.tracks("val/sureness")}
     for track in run.tracks("sureness"):
