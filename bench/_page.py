@@ -37,8 +37,8 @@ for speed alone. And the false alarms are listed below by name: that the first o
 The rule was then tried on scripts written for it, with rare classes and with strong augmentation, and mended where it cried wolf on those;
 its two report programs were not run for that, but they are not as unseen as the others. That the faults of `matrix_factorisation` were
 all called symmetric-weights was read in the list of misses; columns of biases that begin at zero were then told from units on a script
-written for it, and `matrix_factorisation` (25 runs, 2 % of all) is not as unseen as the others either. And the recording is older than the signal that tells
-overfitting without a validation loss (`sureness`), which no verdict of this page could use.
+written for it, and `matrix_factorisation` (25 runs, 2 % of all) is not as unseen as the others either. And the recording is older than the signals that tell
+overfitting without a validation loss (`sureness`) and dropout in validation (`val/dropout`), which no verdict of this page could use.
 
 """
 MEASURES = """* *recall*: of the sick runs, an accepted cause is among the warnings
