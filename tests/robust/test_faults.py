@@ -17,6 +17,7 @@ GUARDS = {  # they catch the faults of what they call, or hold nothing but arith
     "Budget.charge",
     "Budget.charge_deep",
     "LoaderTap._end",
+    "ModuleTap._answer_hook",
     "ModuleTap._evaluation_hook",
     "ModuleTap._hook",
     "ModuleTap._look_at_what_is_made",
