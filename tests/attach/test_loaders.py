@@ -172,6 +172,7 @@ class Training(data.Dataset):
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core
 def test_nothing_is_recorded_in_workers(watching, tmp_path):
     with watching() as run:
         train_on(data.DataLoader(Training(), batch_size=3, num_workers=2))
