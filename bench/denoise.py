@@ -22,7 +22,17 @@ import numpy as np
 import torch
 from PIL import Image
 
-from _denoise_page import BLIND_TOLERANCE, ENSEMBLE_LEVEL, ENSEMBLE_SET, LEVELS, PEER_LEVEL, SETS, Numbers, markdown
+from _denoise_page import (
+    BLIND_TOLERANCE,
+    ENSEMBLE_LEVEL,
+    ENSEMBLE_SET,
+    EXACT,
+    LEVELS,
+    PEER_LEVEL,
+    SETS,
+    Numbers,
+    markdown,
+)
 from vivavoce.labs.denoise import restore, weights
 from vivavoce.labs.denoise.network import Denoiser
 from vivavoce.measure import noise_level
@@ -79,6 +89,10 @@ def measure(network: Denoiser, sets: dict[str, list[np.ndarray]], arguments: arg
     for name, pictures in sets.items():
         for level in LEVELS:
             numbers.psnr["one pass", name, level] = _scored(ours(network), pictures, f"one pass {name}", level)
+    for name, pictures in sets.items() if restore.has_fast_bfloat16() else ():
+        for level in LEVELS:
+            method = ours(network, exact=True)
+            numbers.psnr[EXACT, name, level] = _scored(method, pictures, f"{EXACT} {name}", level)
     if arguments.ensemble:
         found = _scored(ours(network, ensemble=True), sets[ENSEMBLE_SET], "self-ensemble", ENSEMBLE_LEVEL)
         numbers.psnr["self-ensemble", ENSEMBLE_SET, ENSEMBLE_LEVEL] = found

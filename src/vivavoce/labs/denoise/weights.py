@@ -10,7 +10,6 @@ from vivavoce.labs.denoise.network import Denoiser
 from vivavoce.labs.lab import require
 
 SHIPPED = Path(__file__).parent / "weights.safetensors"
-STEPS = 4500  # of the recipe that they have seen
 
 
 def load(path: Path = SHIPPED) -> Denoiser:
