@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 import pytest
@@ -143,6 +144,18 @@ def test_functions_inside_a_compiled_network(tmp_path):
     patched = trials.run_plainly(trials.patched(path, prescription, tmp_path / "patched"))
     assert trials.same(live.final, patched.final)
     assert not trials.same(live.final, sick.final)
+    forget_compiled_networks()
+
+
+def forget_compiled_networks():
+    """While one lives, sessions leave modules alone: those of the tests that follow. The compiler keeps scripts' names."""
+    torch._dynamo.reset()
+    kind = torch._dynamo.eval_frame.OptimizedModule
+    for network in [holder for holder in gc.get_referrers(kind) if type(holder) is kind]:
+        for names in gc.get_referrers(network):
+            for name in [key for key, value in names.items() if value is network] if isinstance(names, dict) else ():
+                del names[name]
+    gc.collect()
 
 
 def test_a_model_in_another_file_than_the_training(tmp_path, monkeypatch):
