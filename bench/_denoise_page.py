@@ -71,7 +71,7 @@ def _state(numbers: Numbers) -> str:
     missing += [] if found is None else [ENSEMBLE_TARGET - found]
     short = [lack for lack in missing if lack > 0]
     if not short:
-        return "All targets are reached, in float32; bfloat16, which is the default where a processor has it, costs 0.004 dB."
+        return "All targets are reached, in float32."
     return (
         f"Of {len(missing)} targets {len(missing) - len(short)} are reached, in float32; the others are missed by {max(short):.3f} dB at most:\n"
         "[what was tried, and what stands in the way](denoise-training.md#what-is-missing)."

@@ -142,7 +142,7 @@ def _why(row: Repaired) -> str:
         return "nothing was found"
     if row.verdict == "repaired":
         return "the patch helps, and not enough"
-    return re.sub(r"/\S*/", "", f"{row.verdict}: {row.reason or row.error}")  # no folders of this machine
+    return re.sub(r"(?<!\S)/\S*/", "", f"{row.verdict}: {row.reason or row.error}")  # no folders of this machine
 
 
 def _cells(rows: Sequence[Repaired]) -> str:

@@ -85,10 +85,7 @@ def test_a_transformed_function(watching, with_value):
     np.testing.assert_allclose(track(run.run, "train/loss").mean[:, 0], losses[4:], rtol=1e-5)
     measured = rows(run.run, "update_ratio")
     assert measured
-    for (
-        step,
-        row,
-    ) in measured:  # the change before this step, which is the fourth gradient's where the step is the first
+    for step, row in measured:  # the change before this step; the first step is that of the fourth gradient
         assert row == pytest.approx(ratios[step + 1], rel=1e-3)
 
 

@@ -412,6 +412,23 @@ def test_bad_arguments_of_the_training(words, said, tmp_path, monkeypatch, capsy
     assert not (tmp_path / "work").exists()
 
 
+def test_photographs_that_are_smaller_than_a_patch(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    for index in range(2):
+        Image.new("RGB", (70, 50)).save(f"{index}.png")
+    with pytest.raises(SystemExit):
+        train.main([".", "--work", "work"])
+    assert "a photograph of 50 pixels on one side: 64 are expected (--patch)" in capsys.readouterr().err
+    assert not (tmp_path / "work").exists()
+
+
+def test_the_centre_of_a_small_photograph_is_what_there_is() -> None:
+    image = np.arange(50 * 71 * 3, dtype=np.uint8).reshape(50, 71, 3)
+    (found,) = Photos([image]).centres(192)
+    assert found.shape == (3, 48, 48)
+    np.testing.assert_array_equal((255 * found).round().byte().permute(1, 2, 0).numpy(), image[1:49, 11:59])
+
+
 def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(
     tmp_path: Path, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:

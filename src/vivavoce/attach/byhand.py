@@ -40,9 +40,8 @@ class Moves:
         return all(ref() is weight for ref, weight in zip(self._weights, weights, strict=True))
 
     def look(self, weights: Sequence[Tensor]) -> int:
-        """Compare a few values of the weights on the CPU with those of before; returns how often they have changed."""
-        looked = [tensor for tensor in weights if tensor.device.type == "cpu"][:PROBES]
-        values = [numbers.sample(weight, PROBE_VALUES).clone() for weight in looked]
+        """Compare a few values of the weights with those of before; returns how often they have changed."""
+        values = [numbers.sample(weight, PROBE_VALUES).clone() for weight in weights[:PROBES]]
         self.count += len(values) == len(self._values) and not all(map(torch.equal, values, self._values))
         self._values = values
         return self.count
@@ -58,7 +57,8 @@ class Patience:
     def ends(self, session: Session) -> bool:
         """Another backward call is over and no optimizer has stepped: True where the updates are made by hand."""
         self.calls += 1
-        return self._moves.look(reached_leaves(session)) >= MOVES or self.calls > LONGEST_PATIENCE
+        leaves = [leaf for leaf in reached_leaves(session) if leaf.is_cpu]
+        return self._moves.look(leaves) >= MOVES or self.calls > LONGEST_PATIENCE
 
 
 @dataclass(frozen=True)

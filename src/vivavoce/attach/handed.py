@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 FEWEST_WEIGHTS = 2  # tensors that a transformed function is differentiated by: a single one is as often an input
 PATIENCE = 1_000  # calls after which it is settled that they train nothing
+LOOKS_THAT_WAIT = 16  # calls for weights on a device, which comparing makes wait
 
 
 class HandedTap(Tap):
@@ -136,7 +137,9 @@ class HandedTap(Tap):
         ids = tuple(map(id, handed.weights))
         self._weights.update(ids)
         self._calls += 1
-        if session.step == 0 and self._moves_of(handed.names or ids, handed.weights).look(handed.weights) >= MOVES:
+        moves = self._moves_of(handed.names or ids, handed.weights)
+        near = self._calls <= LOOKS_THAT_WAIT or all(weight.is_cpu for weight in handed.weights)
+        if session.step == 0 and near and moves.look(handed.weights) >= MOVES:
             session.registry.discover(handed.weights, session.sites.user_frame(2), session.step)
             session.update_by_hand(ByHand(session, handed=True))
         elif self._calls > PATIENCE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ WINDOW = 50  # rows of the running median
 WARM_UP = 20  # rows: the start is out of the ordinary anyway
 HURT = 3.0  # standard deviations that the loss level after a spike must exceed the one before
 ROWS = 5  # of the loss on either side of a spike
+WORSE = 1.25  # times the best level: a run that ends below it has got over its spikes
 DONE = 0.02  # fraction of the start or of chance level: what happens to a loss that small is of no consequence
 GENTLE_QUANTILE = 0.95  # of the run's own norms: the threshold that the remedy names
 
@@ -35,30 +37,45 @@ class GradientSpikes(Detector):
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
         """Clipped spikes do no harm; the loss decides."""
-        optimizer, progress = main_optimizer(run), Progress.of(run)
-        if optimizer is None or progress is None or progress.players > 1 or progress.as_variance:
+        found = _spikes_of(run)
+        if found is None:
             return
-        norms = unclipped_norms(run, optimizer)
-        if not len(norms.steps) or _cut(run, norms):
-            return
-        steps, factors = spikes(norms)
-        harmful = _harmful(run, progress, steps)
+        harmful = found.harmful
         if len(harmful):
-            yield _finding(optimizer, progress, steps[harmful], factors[harmful], norms)
-        elif len(norms.steps) > WARM_UP:
-            yield RuledOut(self.slug, f"{len(steps)} steps had more than {SPIKE:g} × the median norm")
+            yield _finding(found.optimizer, found.progress, found.steps[harmful], found.factors[harmful], found.norms)
+        elif len(found.norms.steps) > WARM_UP:
+            yield RuledOut(self.slug, f"{len(found.steps)} steps had more than {SPIKE:g} × the median norm")
 
 
 def spike_before(run: Run, step: int) -> int | None:
-    """The first spike up to a step of a run in which spikes did harm; None where there is none."""
+    """The first spike that did harm, where it came no later than a step; None where there is none."""
+    found = _spikes_of(run)
+    first = int(found.steps[found.harmful[0]]) if found is not None and found.harmful else None
+    return first if first is not None and first <= step else None
+
+
+@dataclass(frozen=True)
+class _Spikes:
+    """Steps (n,) of the spikes of a run, by what factors (n,) they stand out, and the places of those that did harm."""
+
+    optimizer: Optimizer
+    progress: Progress
+    norms: Norms
+    steps: NDArray[np.int64]
+    factors: NDArray[np.float64]
+    harmful: list[int]
+
+
+def _spikes_of(run: Run) -> _Spikes | None:
+    """None where spikes say nothing, or did not reach the weights."""
     optimizer, progress = main_optimizer(run), Progress.of(run)
     if optimizer is None or progress is None or progress.players > 1 or progress.as_variance:
         return None
     norms = unclipped_norms(run, optimizer)
     if not len(norms.steps) or _cut(run, norms):
         return None
-    steps, _ = spikes(norms)
-    return int(steps[0]) if len(steps) and steps[0] <= step and _harmful(run, progress, steps) else None
+    steps, factors = spikes(norms)
+    return _Spikes(optimizer, progress, norms, steps, factors, _harmful(run, progress, steps))
 
 
 def _cut(run: Run, norms: Norms) -> bool:
@@ -69,7 +86,7 @@ def _cut(run: Run, norms: Norms) -> bool:
 
 def _harmful(run: Run, progress: Progress, steps: NDArray[np.int64]) -> list[int]:
     """Which of the spikes raised the loss, in a run that ends well above its best."""
-    if not progress.bounded or progress.end <= 1.25 * progress.best or progress.remaining < DONE:
+    if not progress.bounded or progress.end <= WORSE * progress.best or progress.remaining < DONE:
         return []
     return [i for i, step in enumerate(steps) if _hurt(run, int(step), progress)]
 

@@ -65,23 +65,19 @@ class LearningRateTooLow(Detector):
             return
         optimizer = run.optimizers[max(updates, key=lambda id: updates[id])]
         weights, update = weights_of(run, optimizer), updates[optimizer.id]
+        stood_still = progress is not None and _stood_still(weights, progress)
         early = _decayed(run, optimizer) or _faded(run, weights)
         if early and progress is not None and progress.bounded and _wasted(run, progress, early):
             yield _decayed_finding(run, optimizer, early, progress)
         elif update >= SMALL:
             yield RuledOut(self.slug, f"update ratio {update:.1e}")
-        elif (
-            progress is not None
-            and progress.learned
-            and not progress.remaining >= LEFT
-            and not _stood_still(weights, progress)
-        ):
+        elif progress is not None and progress.learned and not progress.remaining >= LEFT and not stood_still:
             yield RuledOut(self.slug, f"the loss fell from {progress.start:.3g} to {progress.end:.3g}")
         elif (
             progress is not None
             and update > 0
             and _representative(run, optimizer, weights)
-            and (_slow(progress, update) or _stood_still(weights, progress))
+            and (stood_still or _slow(progress, update))
         ):
             yield _finding(run, optimizer, update, progress)
 

@@ -63,14 +63,16 @@ class SymmetricWeights(Detector):
             and all((weights.update[:, 0] == 0).all() for weights in sampled)
             and len(sampled[0].parameters) == len(zero)
         )
-        zero = [p for p in zero if not _told_apart(run, p)]
-        if (
-            (len(zero) >= FEWEST or (zero and still))
-            and not progress.learned
-            and progress.had_room
-            and _stuck(progress)
-        ):
-            yield _finding(run, [layer_of(p) for p in zero], "are all zero at the first step", int(sampled[0].steps[0]))
+        alike = [p for p in zero if not _told_apart(run, p)]
+        stuck = not progress.learned and progress.had_room and _stuck(progress)
+        if (len(alike) >= FEWEST or (alike and still)) and stuck:
+            yield _finding(
+                run, [layer_of(p) for p in alike], "are all zero at the first step", int(sampled[0].steps[0])
+            )
+        elif zero and not alike:
+            yield RuledOut(
+                self.slug, f"{some([layer_of(p) for p in zero])} began at zero, and the units became different"
+            )
         elif not zero:
             yield RuledOut(self.slug, _range(sampled[0]))
 

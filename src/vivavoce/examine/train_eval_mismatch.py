@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vivavoce.examine.detector import Detector
-from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
+from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut, Where
 from vivavoce.examine.progress import Progress
 from vivavoce.examine.reading import where
 from vivavoce.examine.validation import Validation, validation_of
@@ -60,9 +60,9 @@ class TrainEvalMismatch(Detector):
         if worst is not None and (worst[1] > SHIFT or worst[2] > SCALE):
             yield _stale(run, *worst)
         elif extra is not None and extra[0] > BURST_SHARE:
-            yield _evaluated_in_training(run, *extra)
+            yield _in_bursts(run, *extra)
         elif (dropped := _dropped_in_evaluation(run)) is not None:
-            yield _evaluated_with_dropout(run, *dropped)
+            yield _with_dropout(run, *dropped)
         elif other is not None:
             yield _prepared_otherwise(run, *other)
         elif early is not None:
@@ -260,38 +260,34 @@ def _stale(run: Run, module: Module, shift: float, scale: float) -> Finding:
     )  # fmt: skip
 
 
-def _evaluated_with_dropout(run: Run, track: Track, share: float) -> Finding:
+def _with_dropout(run: Run, track: Track, share: float) -> Finding:
     site = run.losses[track.owner[1]].site if track.owner and track.owner[1] in run.losses else None
+    return _evaluated_in_training(
+        f"In {len(track)} validation passes the network was in training mode and dropped up to {share:.0%} of its units: "
+        "model.eval() is missing. The validation loss is that of a network with holes, and the accuracy is worse than it need be.",
+        where(site, first_step=int(track.steps[0]), last_step=int(track.steps[-1])),
+        Evidence("units dropped in validation", share, "fraction", 0.0, "model.eval() drops none"),
+    )
+
+
+def _in_bursts(run: Run, share: float, burst: float) -> Finding:
+    return _evaluated_in_training(
+        f"{share:.0%} of the forward passes in training mode were followed by no backward pass (up to {burst:,.0f} in a row): "
+        "model.eval() is missing. Batch normalisation then judges each example by the batch it is in, and learns from it.",
+        where(None, first_step=1, last_step=run.steps),
+        Evidence("forwards in training mode without backward", share, "fraction", BURST_SHARE, "num_batches_tracked"),
+    )
+
+
+def _evaluated_in_training(why: str, place: Where, evidence: Evidence) -> Finding:
     return Finding(
         slug=TrainEvalMismatch.slug,
         severity="warning",
         confidence=0.85,
         question=TrainEvalMismatch.question,
         title="The network is evaluated in training mode",
-        why=(
-            f"In {len(track)} validation passes the network was in training mode and dropped up to {share:.0%} of its units: "
-            f"model.eval() is missing. The validation loss is that of a network with holes, and the accuracy is worse than it need be."
-        ),
-        where=where(site, first_step=int(track.steps[0]), last_step=int(track.steps[-1])),
-        evidence=(Evidence("units dropped in validation", share, "fraction", 0.0, "model.eval() drops none"),),
+        why=why,
+        where=place,
+        evidence=(evidence,),
         remedies=(Remedy("eval-mode", "evaluate in evaluation mode, and go back", "model.eval(); …; model.train()"),),
-    )  # fmt: skip
-
-
-def _evaluated_in_training(run: Run, share: float, burst: float) -> Finding:
-    return Finding(
-        slug=TrainEvalMismatch.slug,
-        severity="warning",
-        confidence=0.85,
-        question=TrainEvalMismatch.question,
-        title="The network is evaluated in training mode",
-        why=(
-            f"{share:.0%} of the forward passes in training mode were followed by no backward pass (up to {burst:,.0f} in a row): "
-            f"model.eval() is missing. Batch normalisation then judges each example by the batch it is in, and learns from it."
-        ),
-        where=where(None, first_step=1, last_step=run.steps),
-        evidence=(
-            Evidence("forwards in training mode without backward", share, "fraction", BURST_SHARE, "num_batches_tracked"),
-        ),
-        remedies=(Remedy("eval-mode", "evaluate in evaluation mode, and go back", "model.eval(); …; model.train()"),),
-    )  # fmt: skip
+    )

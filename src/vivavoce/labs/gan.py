@@ -187,9 +187,7 @@ def _table(world: World, outcomes: list[Outcome], judge: Judge | None) -> Table:
     samples = [(REAL, judge.real())]
     samples += [(o.recipe.name, o.judged) for o in outcomes if o.judged is not None]
     columns = [heads(judge.features.classes)[1:], *(judged.cells() for _, judged in samples)]
-    rows = [
-        list(row) for row in zip(*columns, strict=True)
-    ]  # a measure a row: eight of them beside each other are too wide
+    rows = [list(row) for row in zip(*columns, strict=True)]  # eight measures beside each other are too wide
     names = ["measure", *(name for name, _ in samples)]
     return Table("Made examples against real ones, and real ones against others", names, rows)
 

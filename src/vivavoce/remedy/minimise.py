@@ -59,7 +59,7 @@ class Minimise(Remedy):
 
 
 def _signs(source: Source, line: int) -> list[cst.UnaryOperation]:
-    """The minus signs before a value on a line, those in the arguments of a call in it left out."""
+    """The outermost minus signs before a value on a line."""
     found = [
         node
         for node in source.all(cst.UnaryOperation)

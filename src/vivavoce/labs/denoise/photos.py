@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vivavoce.labs.denoise.network import MULTIPLE
 from vivavoce.labs.lab import require
 
 LONGEST = 800  # pixels; a larger photograph is shrunk by a whole number, which also makes it sharper and less noisy
@@ -32,6 +33,11 @@ class Photos:
     def megapixels(self) -> float:
         """Of all photographs together."""
         return float(sum(image.shape[0] * image.shape[1] for image in self.images)) / 1e6
+
+    @property
+    def narrowest(self) -> int:
+        """Pixels of the shortest side of all photographs."""
+        return min(int(min(image.shape[:2])) for image in self.images)
 
     def split(self, every: int) -> tuple[Photos, Photos]:
         """All but each `every`-th photograph, and those."""
@@ -57,10 +63,12 @@ class Photos:
         return _tensor(patch[:, ::-1] if turn >= 4 else patch)
 
     def centres(self, size: int) -> Iterator[Tensor]:
-        """The centre of each photograph, (3, size, size) in [0, 1]."""
+        """The centre of each photograph, (3, size, size) in [0, 1]; of a smaller one as much as the network can take."""
         for image in self.images:
-            top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
-            yield _tensor(image[top : top + size, left : left + size])
+            side = min(size, *image.shape[:2])
+            side -= side % MULTIPLE
+            top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+            yield _tensor(image[top : top + side, left : left + side])
 
 
 def load_folder(paths: Sequence[str]) -> Photos:

@@ -37,7 +37,7 @@ GREY_SHARE = 2 / 3  # of the patches are grey
 LEARNING_RATE = 1e-3
 AVERAGE_DECAY = 0.999
 WARM_UP = 200  # steps
-CLIP = 3.0  # times its moving average a gradient's norm may be: one bad step destroyed a network of 200,000 steps
+CLIP = 3.0  # times its moving average a gradient's norm may be: one bad step destroyed a network of 140,000 steps
 NORM_DECAY = 0.99  # of that moving average
 LEAST_ERROR = 1e-5  # squared; what is better than 50 dB counts no more
 LEAST_LEVEL = 5 / 255  # of noise: below it the error stays
@@ -187,7 +187,8 @@ class Training:
         self.average = {name: value.to(self.plan.device) for name, value in state["average"].items()}
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
-        self.step, self.seconds, self.best, self.norm = (state[name] for name in ("step", "seconds", "best", "norm"))
+        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        self.norm = state.get("norm", math.inf)  # checkpoints of before it was followed lack it
 
 
 def absolute(found: Tensor, batch: Batch) -> Tensor:
@@ -244,20 +245,14 @@ def main(arguments: list[str] | None = None) -> int:
     if problem:
         parser.error(problem)
     torch.set_num_threads(given.threads)
+    photos = load_folder(given.photos)
+    if photos.narrowest < given.patch:
+        parser.error(f"a photograph of {photos.narrowest} pixels on one side: {given.patch} are expected (--patch)")
     work = Path(given.work)
     work.mkdir(parents=True, exist_ok=True)
-    photos = load_folder(given.photos)
     seen, held = photos.split(HELD_OUT)
-    plan = Plan(
-        given.steps,
-        given.minutes,
-        given.learning_rate,
-        given.batch,
-        given.patch,
-        given.seed,
-        given.device,
-        given.loss,
-    )
+    names = ("steps", "minutes", "learning_rate", "batch", "patch", "seed", "device", "loss")
+    plan = Plan(**{name: getattr(given, name) for name in names})
     training = Training(seen, plan)
     if (work / "checkpoint.pt").exists():
         training.restore(work / "checkpoint.pt")
