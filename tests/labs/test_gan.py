@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,29 @@ def test_a_game_goes_on_where_it_stopped_bit_for_bit(tmp_path: Path) -> None:
     for a, b in zip(whole.generator.parameters(), later.generator.parameters(), strict=True):
         assert torch.equal(a, b)
     assert later.diary.column("critic_loss").tolist() == whole.diary.column("critic_loss").tolist()
+
+
+def test_control_c_keeps_the_state_of_its_step(tmp_path: Path) -> None:
+    whole, stopped = small_match(40), small_match(40)
+    whole.play()
+
+    def press(steps: float) -> None:
+        if stopped.step == 7:
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background ignores it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            stopped.play(press, tmp_path / "state.pt")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    later = small_match(40)
+    later.load(tmp_path / "state.pt")
+    assert later.step == 7
+    later.play()
+    for a, b in zip(whole.generator.parameters(), later.generator.parameters(), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_nothing_leaks_into_the_global_generator() -> None:

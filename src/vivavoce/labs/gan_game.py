@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,6 +53,21 @@ class Diary:
         return np.array([row[LOOK_COLUMNS.index(name)] for row in self.looks], dtype=np.float64)
 
 
+@contextmanager
+def _interruptions(noting: bool) -> Iterator[list[int]]:
+    """Control-C is noted in the list instead of breaking a step off; where it does something at all."""
+    noted: list[int] = []
+    aside = threading.current_thread() is not threading.main_thread()
+    if not noting or aside or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        yield noted
+        return
+    before = signal.signal(signal.SIGINT, lambda number, frame: noted.append(number))
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 class Match:
     """Generator against critic. `real` draws so many examples with the given generator of random numbers."""
 
@@ -75,20 +93,27 @@ class Match:
         self._every = max(1, terms.steps // LOOKS)
 
     def play(self, advance: Callable[[float], None] = lambda steps: None, checkpoint: Path | None = None) -> Diary:
-        """Play to the end; `advance` is told of every step. The state is kept in `checkpoint` from time to time."""
+        """Play to the end; `advance` is told of every step. The state is kept in `checkpoint` from time to time.
+
+        Raises:
+            KeyboardInterrupt: after the step in which Control-C was pressed, and after its state was kept.
+        """
         began = saved = time.perf_counter()
         before = self.diary.seconds
         self._shoot()
-        while self.step < self.terms.steps:
-            self.turn()
-            advance(1)
-            self._shoot()
-            self.diary.seconds = before + time.perf_counter() - began
-            if checkpoint is not None and time.perf_counter() - saved > SAVE_EVERY:
+        with _interruptions(checkpoint is not None) as interruptions:
+            while self.step < self.terms.steps and not interruptions:
+                self.turn()
+                advance(1)
+                self._shoot()
+                self.diary.seconds = before + time.perf_counter() - began
+                if checkpoint is not None and time.perf_counter() - saved > SAVE_EVERY:
+                    self.save(checkpoint)
+                    saved = time.perf_counter()
+            if checkpoint is not None:
                 self.save(checkpoint)
-                saved = time.perf_counter()
-        if checkpoint is not None:
-            self.save(checkpoint)
+        if interruptions:
+            raise KeyboardInterrupt
         return self.diary
 
     def turn(self) -> None:
