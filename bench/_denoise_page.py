@@ -36,7 +36,7 @@ class Numbers:
 
 HEAD = """# The denoiser, measured
 
-Written by `python bench/denoise.py DATA --colour PICTURE... --ensemble --markdown docs/denoise.md`, on one thread. Do not
+Written by `python bench/denoise.py DATA --colour PICTURE... --ensemble --peers-every 1 --markdown docs/denoise.md`, on one thread. Do not
 edit.
 
 `viva lab denoise` ships with a network of 960,256 numbers (1.9 MB in half precision) for grey and colour and every level
