@@ -1,6 +1,6 @@
 """Measures the shipped denoiser on the public test sets, beside BM3D and non-local means, and writes docs/denoise.md.
 
-    python bench/denoise.py DATA --colour PICTURE... --ensemble --markdown docs/denoise.md
+    python bench/denoise.py DATA --colour PICTURE... --ensemble --peers-every 1 --markdown docs/denoise.md
     python bench/denoise.py DATA --weights run/best.safetensors --every 8     a first look
 
 DATA holds the folders BSD68 and Set12 of the literature (grey PNG files; not part of this project: their licence is for
