@@ -211,6 +211,26 @@ def test_a_rare_class_that_is_passed_over(watched):
     assert "class-imbalance" in alarms(watched)
 
 
+@pytest.mark.parametrize("rare", [5, 60])
+def test_a_class_with_hardly_any_examples(watched, rare):
+    """They are learned by heart, so that in training they are predicted as often as they occur."""
+    y = torch.cat([torch.arange(4).repeat_interleave(torch.tensor([500, 220, 220, rare]))])
+    x = 3 * torch.randn(4, 8)[y] + torch.randn(len(y), 8)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), 32, shuffle=True)
+    model = mlp_of(8, 4)
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    with watched:
+        for _ in range(12):
+            for batch, labels in loader:
+                optimizer.zero_grad()
+                F.cross_entropy(model(batch), labels).backward()
+                optimizer.step()
+    found = {finding.slug: finding for finding in watched.findings}
+    assert ("class-imbalance" in alarms(watched)) == (rare < 8)
+    if rare < 8:
+        assert "are of class 3" in found["class-imbalance"].why
+
+
 def mlp_of(features, out):
     return nn.Sequential(nn.Linear(features, 16), nn.ReLU(), nn.Linear(16, out))
 

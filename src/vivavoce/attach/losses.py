@@ -51,6 +51,8 @@ IGNORED = -100  # PyTorch's default for the target that a class-index loss leave
 MOST_UNCLAIMED = 64  # calls remembered between two backward calls
 MOST_CLASSES = 1000  # classes counted one by one
 BATCH_OUTPUTS = 64  # outputs whose spread over the batch is measured
+RARE = 0.1  # of the commonest class: where a class seems rarer, samples tell too little and all affordable batches are counted
+FEW_CLASSES = 30  # with more, rare ones are the nature of the task
 
 
 class LossSite:
@@ -62,7 +64,14 @@ class LossSite:
         self.sampled_at = -1  # step of the last deep sample
         self.accuracy_cost = 0.0
         self.constant_cost = 0.0
+        self.count_cost = 0.0
+        self.seen: list[float] = []  # targets of each class in the samples
         self.signal: SignalWriter | None = None
+
+    @property
+    def has_rare_class(self) -> bool:
+        """Whether a class was hardly a target so far."""
+        return 1 < len(self.seen) <= FEW_CLASSES and min(self.seen) < RARE * max(self.seen)
 
 
 class LossTap(Tap):
@@ -127,9 +136,10 @@ class LossTap(Tap):
         training = result.requires_grad and (self._trains_evaluating or not session.evaluating())
         if training and site is not None and not session.deep:
             self._trained(site, result)
+            if site.has_rare_class and session.budget.affords(site.count_cost):
+                self._count_classes(site, *_given(args, kwargs), kwargs)
             return
-        prediction = args[0] if args else kwargs.get("input")
-        target = args[1] if len(args) > 1 else kwargs.get("target")
+        prediction, target = _given(args, kwargs)
         if site is None:
             site = self.sites[key] = self._record(function, prediction, target, kwargs)
         if not training:
@@ -304,16 +314,47 @@ class LossTap(Tap):
         if classes > MOST_CLASSES:
             return
         self.session.insight.judged(owner, function, prediction, target)
-        columns = tuple(range(classes))
+        self._count_classes(site, prediction, target, kwargs)
+
+    def _count_classes(self, site: LossSite, prediction: Any, target: Any, kwargs: dict[str, Any]) -> None:
+        """How often each class was target and prediction in this batch."""
+        started = now()
+        function, classes = site.entity.function, site.entity.classes or 0
+        owner, step, columns = ("loss", site.entity.id), self.session.coming, tuple(range(classes))
         predicted, real = _decisions(function, prediction, target)
         kept = _kept(function, real, kwargs)
-        for name, labels in (("target_classes", real), ("predicted_classes", predicted)):
-            if labels is not None:
-                self._emit(name, owner, columns, step, _count(labels, classes, kept))
 
-    def _emit(self, name: str, owner: tuple[str, int], columns: tuple[str | int, ...], step: int, row: Tensor) -> None:
+        def seen(values: list[float]) -> None:
+            site.seen = [a + b for a, b in zip(site.seen or [0.0] * classes, values, strict=True)]
+
+        if real is not None:
+            self._emit("target_classes", owner, columns, step, _count(real, classes, kept), seen)
+        if predicted is not None:
+            self._emit("predicted_classes", owner, columns, step, _count(predicted, classes, kept))
+        site.count_cost = now() - started
+
+    def _emit(
+        self,
+        name: str,
+        owner: tuple[str, int],
+        columns: tuple[str | int, ...],
+        step: int,
+        row: Tensor,
+        then: Callable[[list[float]], None] | None = None,
+    ) -> None:
         signal = self.session.recorder.signal(name, owner, columns)
-        self.session.readback.read(row, lambda values: signal.append(step, values))
+
+        def deliver(values: list[float]) -> None:
+            signal.append(step, values)
+            if then is not None:
+                then(values)
+
+        self.session.readback.read(row, deliver)
+
+
+def _given(args: Any, kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    """Predictions and targets of a call of a loss function."""
+    return args[0] if args else kwargs.get("input"), args[1] if len(args) > 1 else kwargs.get("target")
 
 
 def _shape(value: Any) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
 from vivavoce.examine.progress import Progress
 from vivavoce.examine.reading import longest, some, where
+from vivavoce.record.entities import Loss
 from vivavoce.record.run import Run
 from vivavoce.record.tracks import Track
 
@@ -51,23 +52,29 @@ def _tokens(run: Run, progress: Progress) -> bool:
     return any(p.module_class == "Embedding" and p.shape[0] == classes for p in run.parameters.values())
 
 
-def late_counts(run: Run, progress: Progress) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64]] | None:
-    """Classes, and how often each was target and prediction in the batches looked at in the second half of the run."""
-    if progress.loss is None:
-        return None
-    owner = ("loss", progress.loss.id)
+Counts = tuple[list[str], NDArray[np.float64], NDArray[np.float64]]
+
+
+def late_counts(run: Run, progress: Progress) -> Counts | None:
+    """The same of the batches looked at in the second half of the run."""
+    return None if progress.loss is None else counted(run, progress.loss, since=run.steps // 2)
+
+
+def counted(run: Run, loss: Loss, since: int = 0) -> Counts | None:
+    """Classes, and how often each was target and prediction in the batches looked at after step `since`."""
+    owner = ("loss", loss.id)
     target, predicted = (
         longest([track for track in run.tracks(name) if track.owner == owner])
         for name in ("target_classes", "predicted_classes")
     )
     if target is None or predicted is None or target.columns != predicted.columns:
         return None
-    return [str(label) for label in target.columns], _late(target, run.steps), _late(predicted, run.steps)
+    return [str(label) for label in target.columns], _sums(target, since), _sums(predicted, since)
 
 
-def _late(track: Track, steps: int) -> NDArray[np.float64]:
-    """The counts of the samples in the second half of the run; zero where it was not sampled."""
-    late = track.steps > steps // 2
+def _sums(track: Track, since: int) -> NDArray[np.float64]:
+    """The counts of the samples after step `since`; zero where it was not sampled."""
+    late = track.steps > since
     return np.asarray(np.nansum(track.mean[late] * track.counts[late, None], axis=0))
 
 
