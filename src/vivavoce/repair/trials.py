@@ -10,6 +10,7 @@ from time import monotonic as now
 from typing import Any
 
 from vivavoce.examine.finding import Finding
+from vivavoce.examine.verdict import examine
 from vivavoce.record.run import Run
 from vivavoce.record.store import open_run
 from vivavoce.remedy.optimizers import base_rate, optimizers_of
@@ -78,7 +79,15 @@ class Trials:
         race = self._race(arms, base)
         certain = findings[0].slug in choice.CERTAIN  # then the first of its cures is likely to be enough
         size = 1 if certain else self.engine.workers
-        while arms:
+        ask_other_seeds = base is self.control
+        while True:
+            if ask_other_seeds and (not arms or len(tried) >= ENOUGH) and not self._enough(tried, findings):
+                ask_other_seeds = False
+                self.conduct(controls)
+                controls = []
+                arms = self._from_other_seeds(findings, arms)
+            if not arms:
+                break
             batch, arms = arms[:size], arms[size:]
             fill = self.engine.workers - len(batch) if arms else len(controls)
             now_controls, controls = controls[: max(0, fill)], controls[max(0, fill) :]
@@ -92,6 +101,24 @@ class Trials:
         self.conduct(controls)
         return tried
 
+    def _from_other_seeds(self, findings: Sequence[Finding], arms: Sequence[Arm]) -> list[Arm]:
+        """The arms to come, before them those that treat what the script's runs with other seeds were first found to have.
+
+        One run may hide a cause that another shows: of a learning rate that is far too high, one dies in a few steps and
+        another goes on from where it was thrown to, with all its units dead.
+        """
+        treated = {finding.slug for finding in findings}
+        first: list[Arm] = []
+        for seed, outcome in sorted(self.control.outcomes.items()):
+            if seed == 0 or outcome.store is None or not outcome.grave:
+                continue
+            run = open_run(Path(outcome.store))
+            found = [finding for finding in examine(run).findings if finding.severity != "note"]
+            if found and found[0].slug not in treated:
+                treated.add(found[0].slug)
+                first += self._arms(run, found[:1], self.control, (*first, *arms))
+        return [*first, *arms][: max(0, self.options.trials - self._tried)]
+
     def _check_control(self) -> None:
         outcome = self.control.tried
         if outcome is not None and outcome.ended == "refused":
@@ -103,11 +130,12 @@ class Trials:
         if first is not None:
             self.engine.fit(first.memory, first.device_memory)
 
-    def _arms(self, run: Run, findings: Sequence[Finding], base: Arm) -> list[Arm]:
+    def _arms(self, run: Run, findings: Sequence[Finding], base: Arm, waiting: Sequence[Arm] = ()) -> list[Arm]:
+        """The arms of a plan, but for what was tried before or is `waiting` to be."""
         planned: list[Prescription] = self.catalogue.plan(run, findings)
         if base is self.control:
             planned = [*self._swept(run, findings, planned), *planned]
-        known = [prescription for arm in self.arms for prescription in arm.prescriptions]
+        known = [prescription for arm in (*self.arms, *waiting) for prescription in arm.prescriptions]
         keys = set(map(_key, known))
         new = [prescription for prescription in widely(planned) if _key(prescription) not in keys]
         new = choice.apart(new, known)
@@ -115,7 +143,7 @@ class Trials:
         chosen = new[: max(0, self.options.trials - self._tried)]
         arms = [
             Arm(name, "remedy", (prescription,), base.overrides)
-            for name, prescription in zip(self._names(chosen, base), chosen, strict=True)
+            for name, prescription in zip(self._names(chosen, base, waiting), chosen, strict=True)
         ]
         return [self._written_at_once(arm, base) for arm in arms]
 
@@ -145,10 +173,10 @@ class Trials:
             return arm
         return self.written(arm, base) or arm
 
-    def _names(self, prescriptions: Sequence[Prescription], base: Arm) -> list[str]:
+    def _names(self, prescriptions: Sequence[Prescription], base: Arm, waiting: Sequence[Arm] = ()) -> list[str]:
         """A name of its own for each arm."""
         on_top = "" if base is self.control else f"{base.name.removeprefix('patched: ')} + "
-        taken = {arm.name.removeprefix("patched: ") for arm in self.arms}
+        taken = {arm.name.removeprefix("patched: ") for arm in (*self.arms, *waiting)}
         names: list[str] = []
         for prescription in prescriptions:
             name = f"{on_top}{prescription.title}"
@@ -258,7 +286,7 @@ class Trials:
 
     def _job(self, arm: Arm, seed: int, race: Race | None, limit: float | None) -> Job:
         racing = race if arm.kind == "remedy" and arm.prescriptions[-1].remedy not in LENGTHENING else None
-        keep = self.scratch if arm.kind == "patched" and seed == 0 else None
+        keep = self.scratch if arm.kind == "original" or (arm.kind == "patched" and seed == 0) else None
         specification = self._specification(arm, seed, racing.every if racing else None)
         return Job(specification, racing.judge() if racing else None, keep, limit)
 
