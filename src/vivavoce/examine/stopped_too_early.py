@@ -21,12 +21,12 @@ FEW_STEPS, FEW_EPOCHS = (
     150,
     3.0,
 )  # development programs: stopped early 12 … 107 steps, healthy and still falling 220 and more
-STEEP = 0.12  # of the start or of chance level, lost in the last third; development programs: up to 0.09 where healthy
+STEEP = 0.12  # of the start or of chance level, lost in the last third
 LEFT_OF_FEW = 0.1  # fraction of the loss, where the run was short and falls steeply
 AT_BEST = 1.25  # times the best level: above it the loss comes back from somewhere, a second task for instance
 HARDLY_ANY = 30  # steps: development programs that are healthy take 150 and more, stories and examples 60
 FEW = 75  # steps, where nearly nothing was learned
-UNLEARNED = 0.6  # fraction of the start or of chance level
+UNLEARNED = 0.6  # fraction of the start or of chance level; of a run that is not short, less may be left of a healthy one (0.44)
 DONE = 0.15  # fraction of the start or of chance level
 FINE_TUNING = 100  # steps of a second phase
 WELL_ENOUGH = 0.9  # validation accuracy
@@ -64,7 +64,8 @@ class StoppedTooEarly(Detector):
             yield RuledOut(self.slug, f"the loss had been lower before ({before:.3g})")
         elif validation is None or _agrees(validation):
             found = _finding(progress, fall, validation)
-            yield found if few or steep else found.with_(severity="note")
+            early = few or (steep and progress.remaining > UNLEARNED)
+            yield found if early else found.with_(severity="note")
 
 
 def _closures(run: Run) -> bool:
