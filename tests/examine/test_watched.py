@@ -231,6 +231,19 @@ def test_a_class_with_hardly_any_examples(watched, rare):
         assert "are of class 3" in found["class-imbalance"].why
 
 
+def test_a_classifier_that_lies_far_above_guessing_for_most_of_the_run(watched):
+    """In the end it has learned everything by heart: that does not acquit the steps that threw it there."""
+    words = torch.randint(0, 500, (400, 12))
+    y = torch.randint(0, 4, (400,))
+    model = nn.Sequential(nn.EmbeddingBag(500, 24), nn.Linear(24, 4))
+    optimizer = torch.optim.Adam(model.parameters(), 5.0)
+    with watched:
+        fit(model, optimizer, words, y, 250)
+        optimizer.param_groups[0]["lr"] = 0.5
+        fit(model, optimizer, words, y, 150)
+    assert primary(watched) == "learning-rate-too-high"
+
+
 def mlp_of(features, out):
     return nn.Sequential(nn.Linear(features, 16), nn.ReLU(), nn.Linear(16, out))
 

@@ -43,7 +43,11 @@ EARLY = 5  # samples: one step of the right (wrong) size is enough to ruin a net
 SATURATED = 0.8  # fraction of a module's outputs, before the first step: then the initialisation is to blame
 POOR = 0.1  # fraction of the loss that is left: updates this large keep a network from doing better
 JUMP = 10.0  # times the first loss: what a first step of the wrong size makes of it
+THROWN = (
+    3.0  # times chance level: a classifier that is worse was thrown there, as no network starts there or learns to be
+)
 UNLEARNED = 0.5  # fraction of the reference loss that had been reached before all of it was lost again
+UNTOLD = 1.5  # times chance level: where a network begins that says the same of every example
 WORSE = 2.0  # times its best level (TheDeepChecker: ≥ 2 × minimum is diverging)
 
 
@@ -186,6 +190,9 @@ def _harm(run: Run, progress: Progress | None, largest: float) -> tuple[str, Sev
             f"the loss jumped from {progress.start:.3g} to {highest:.3g} and came down only to {progress.end:.3g}",
             "warning",
         )
+    thrown = _thrown(progress) if largest >= LARGE else 0.0
+    if thrown > 0.5 or (thrown > 0 and progress.remaining > UNLEARNED and not progress.falling):
+        return f"the loss rose to {highest:.3g}, more than {THROWN:g} times what guessing gives", "warning"
     if progress.as_variance:
         return "", "note"  # single examples far out decide such a likelihood
     if largest >= SUSPECT and progress.best < UNLEARNED * progress.reference and progress.end > progress.reference:
@@ -198,6 +205,14 @@ def _harm(run: Run, progress: Progress | None, largest: float) -> tuple[str, Sev
     if largest >= LARGE and progress.end > WORSE * progress.best and climb > much:
         return f"the loss climbed back from {progress.best:.3g} to {progress.end:.3g}", "warning"
     return "", "note"
+
+
+def _thrown(progress: Progress) -> float:
+    """The fraction of the run that a classifier spent far above chance level, though it began near it."""
+    chance = progress.chance
+    if chance is None or progress.function not in CLASSIFICATION | BINARY or progress.start > UNTOLD * chance:
+        return 0.0
+    return float((progress.levels > THROWN * chance).mean())
 
 
 def _singular(run: Run, progress: Progress | None) -> bool:
