@@ -288,10 +288,16 @@ def test_a_loss_that_is_maximised(watched, how):
     assert alarms(watched) == {"loss-output-mismatch"}
 
 
-def test_a_decay_that_adamw_applies_by_itself(watched):
+@pytest.mark.parametrize("warmed", [False, True])
+def test_a_decay_that_adamw_applies_by_itself(watched, warmed):
+    """How far it shrinks the weights hangs on the rates of all steps, not on the first one."""
     model = mlp()
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3, weight_decay=60)
+    if warmed:
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=301, div_factor=1e4)
+        optimizer.register_step_post_hook(lambda *_: schedule.step())
     with watched:
-        fit(model, torch.optim.AdamW(model.parameters(), 3e-3, weight_decay=60), X, Y, 300)
+        fit(model, optimizer, X, Y, 300)
     assert primary(watched) == "underfitting"
 
 

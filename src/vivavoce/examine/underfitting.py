@@ -79,7 +79,9 @@ def limit_of(run: Run) -> str:
     optimizer = main_optimizer(run)
     if optimizer is not None:
         decay = max((float(group.get("weight_decay") or 0) for group in optimizer.groups), default=0.0)
-        shrunk = (learning_rate(optimizer) or 0.0) * decay * run.steps >= SETTLED
+        rates = run.series("learning_rate", ("optimizer", optimizer.id)).finite.mean
+        rate = float(rates.mean()) if len(rates) else learning_rate(optimizer) or 0.0
+        shrunk = rate * decay * run.steps >= SETTLED
         if optimizer.class_name in DECOUPLED and decay >= DECOUPLED_DECAY and shrunk:
             return f"a weight decay of {decay:g} pulls the weights to zero: each of them stays below {1 / decay:.2g}"
         if optimizer.class_name not in DECOUPLED and decay >= DECAY:
