@@ -4,6 +4,7 @@ import copy
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from networks import X, Y, mlp
@@ -13,9 +14,11 @@ from watching import alarms, fit, primary
 
 import vivavoce
 from vivavoce.attach import registry
+from vivavoce.examine import examine
 from vivavoce.examine.progress import weighted_binary
 from vivavoce.record.entities import Event
-from vivavoce.testing.runs import make_run
+from vivavoce.testing.detectors import classifier
+from vivavoce.testing.runs import make_run, make_track
 
 # ---- labels -----------------------------------------------------------------------------------------------------------
 
@@ -242,6 +245,48 @@ def test_a_classifier_that_lies_far_above_guessing_for_most_of_the_run(watched):
         optimizer.param_groups[0]["lr"] = 0.5
         fit(model, optimizer, words, y, 150)
     assert primary(watched) == "learning-rate-too-high"
+
+
+@pytest.mark.parametrize(("update", "said"), [(0.15, {"learning-rate-too-high"}), (0.002, set())])
+def test_a_classifier_that_had_learned_and_is_worse_than_guessing_later(update, said):
+    """Only where the steps are as large as that; the loss ends below chance level, so that nothing else tells."""
+    when = np.arange(1, 301)
+    course = np.interp(when, [1, 80, 160, 300], [2.33, 1.6, 2.8, 1.8]) + 0.05 * np.sin(when)
+    changed = {"train/loss": course, "train/function_loss": course}
+
+    def transform(track):
+        if track.name in changed:
+            return make_track(track.name, track.owner, ["loss"], when, course)
+        if track.name == "update_ratio":
+            return make_track(track.name, track.owner, track.columns, track.steps, np.full_like(track.mean, update))
+        return track
+
+    verdict = examine(classifier(steps=300, validation=False, transform=transform))
+    assert {found.slug for found in verdict.findings if found.severity != "note"} >= said
+    assert ("learning-rate-too-high" in {found.slug for found in verdict.findings}) == bool(said)
+    if said:
+        assert "above what guessing gives" in verdict.primary.why
+
+
+def test_few_examples_learned_by_heart_are_no_wrong_labels(watched):
+    """Of twenty a class nothing carries over, though their labels are right."""
+    words = torch.randint(20, 200, (600, 20))
+    y = torch.randint(0, 2, (600,))
+    words = torch.where(torch.rand(600, 20) < 0.03, y[:, None] * 9 + torch.randint(1, 10, words.shape), words)
+    model = nn.Sequential(nn.EmbeddingBag(200, 32), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 2))
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(words[:40], y[:40]), 20, shuffle=True)
+    with watched:
+        for _ in range(120):
+            model.train()
+            for batch, labels in loader:
+                optimizer.zero_grad()
+                F.cross_entropy(model(batch), labels).backward()
+                optimizer.step()
+            model.eval()
+            with torch.no_grad():
+                F.cross_entropy(model(words[40:]), y[40:])
+    assert "label-noise" not in alarms(watched)
 
 
 def mlp_of(features, out):

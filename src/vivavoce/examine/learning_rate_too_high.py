@@ -48,6 +48,8 @@ THROWN = (
 )
 UNLEARNED = 0.5  # fraction of the reference loss that had been reached before all of it was lost again
 UNTOLD = 1.5  # times chance level: where a network begins that says the same of every example
+WARMED = 1.5  # times the rate that the optimizer was made with: a schedule raised it
+KNOWN, ABOVE = 0.8, 1.1  # times chance level: below, something was learned; above, it was lost and more
 WORSE = 2.0  # times its best level (TheDeepChecker: ≥ 2 × minimum is diverging)
 
 
@@ -193,6 +195,8 @@ def _harm(run: Run, progress: Progress | None, largest: float) -> tuple[str, Sev
     thrown = _thrown(progress) if largest >= LARGE else 0.0
     if thrown > 0.5 or (thrown > 0 and progress.remaining > UNLEARNED and not progress.falling):
         return f"the loss rose to {highest:.3g}, more than {THROWN:g} times what guessing gives", "warning"
+    if largest >= LARGE and progress.remaining > UNLEARNED and (lost := _unlearned(progress)):
+        return lost, "warning"
     if progress.as_variance:
         return "", "note"  # single examples far out decide such a likelihood
     if largest >= SUSPECT and progress.best < UNLEARNED * progress.reference and progress.end > progress.reference:
@@ -215,6 +219,17 @@ def _thrown(progress: Progress) -> float:
     return float((progress.levels > THROWN * chance).mean())
 
 
+def _unlearned(progress: Progress) -> str:
+    """That a classifier had learned, and was worse than guessing afterwards, in words; "" where it was not."""
+    if progress.chance is None or progress.function not in CLASSIFICATION | BINARY:
+        return ""
+    best = int(np.argmin(progress.levels))
+    lowest, later = float(progress.levels[best]), float(progress.levels[best:].max())
+    if lowest > KNOWN * progress.chance or later < ABOVE * progress.chance:
+        return ""
+    return f"the loss had fallen to {lowest:.3g} and rose to {later:.3g}, above what guessing gives ({progress.chance:.3g})"
+
+
 def _singular(run: Run, progress: Progress | None) -> bool:
     """What broke first was a gradient, in an operation whose derivative is not finite everywhere, and the loss had not risen."""
     first = min(run.events("non-finite"), key=lambda event: event.step, default=None)
@@ -225,6 +240,8 @@ def _singular(run: Run, progress: Progress | None) -> bool:
 def _finding(run: Run, optimizer: Optimizer, largest: float, harm: str, severity: Severity) -> Finding:
     rate = learning_rate(optimizer)
     better = rate * USUAL / largest if rate else None
+    rates = run.series("learning_rate", ("optimizer", optimizer.id)).finite
+    highest = float(rates.maximum.max()) if len(rates) else rate
     momentum = max((float(group.get("momentum") or 0) for group in optimizer.groups), default=0.0)
     extra = f" and momentum {momentum:g}" if momentum > 0.95 else ""
     size = (
@@ -232,7 +249,8 @@ def _finding(run: Run, optimizer: Optimizer, largest: float, harm: str, severity
         if largest < 10
         else f"a single step changed the weights {largest:,.0f}-fold"
     )
-    at_rate = f"At a learning rate of {rate:g}{extra} " if rate else ""
+    warmed = rate is not None and highest is not None and highest > WARMED * rate
+    at_rate = f"At a learning rate of {f'up to {highest:.2g}' if warmed else f'{rate:g}'}{extra} " if rate else ""
     why = f"{at_rate}{size} of their size (usual: 0.1 to 1 %), and {harm}."
     remedies = (
         [Remedy("lower-learning-rate", "lower the learning rate", with_rate(optimizer, better))] if better else []
@@ -253,7 +271,7 @@ def _finding(run: Run, optimizer: Optimizer, largest: float, harm: str, severity
                 LARGE,
                 "TheDeepChecker (log10 > −1), DeepDiagnosis (> 0.1)",
             ),
-            *((Evidence("learning rate", rate),) if rate else ()),
+            *((Evidence("learning rate", highest if warmed and highest else rate),) if rate else ()),
         ),
         remedies=(
             *remedies,
