@@ -58,6 +58,23 @@ def test_honest_errors_are_no_noise_in_the_labels(watched, dropout):
     assert alarms(watched) == set()
 
 
+@pytest.mark.parametrize(("end", "said"), [(2.304, {"label-noise", "guessing"}), (1.8, set())])
+def test_a_loss_that_comes_down_to_chance_level_and_no_further(end, said):
+    """It falls all the time: from where the initialisation was too sure of itself to where nothing is known."""
+    when = np.arange(1, 301)
+    course = np.interp(when, [1, 300], [2.36, end]) + 0.005 * np.sin(when)
+
+    def transform(track):
+        if track.name in ("train/loss", "train/function_loss"):
+            return make_track(track.name, track.owner, ["loss"], when, course)
+        return track
+
+    verdict = examine(classifier(steps=300, validation=False, transform=transform))
+    primary = verdict.primary
+    found = {primary.slug, *primary.symptoms} if primary is not None and primary.severity != "note" else set()
+    assert found & {"label-noise", "guessing"} == said
+
+
 def blobs_of_two(spread):
     yes = torch.randint(0, 2, (3000,))
     x = torch.randn(3000, 8)

@@ -10,12 +10,13 @@ import numpy as np
 from vivavoce.examine.detector import Detector
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut
 from vivavoce.examine.progress import CLASSIFICATION, SIGNIFICANT, Progress
-from vivavoce.examine.reading import at, where
+from vivavoce.examine.reading import at, finished, where
 from vivavoce.measure.robust import median
 from vivavoce.record.run import Run
 
 FEWEST_STEPS = 50  # steps at chance level before anything is said
 BELOW = 0.95  # fraction of chance level: a network that learned anything lies below it in its last half
+LANDED = 0.99  # fraction of chance level: a loss that came down to it from above and ended there has learned nothing
 ABOVE = 1.25  # fraction of chance level: far above it the network is not guessing, it is confidently wrong
 FALLING_Z = -2.6  # Mann–Kendall statistic of the second half, one-sided 0.5 %
 LUCK = 4.0  # standard errors that the accuracy may lie above the commonest class's share
@@ -48,7 +49,10 @@ def at_chance(run: Run, progress: Progress) -> bool:
     if progress.chance is None or progress.rows < FEWEST_STEPS or not progress.guessable:
         return False
     half = _second_half(progress)
-    falling = progress.levels[-1] < half - SIGNIFICANT * progress.error or progress.trend(0.5).z < FALLING_Z
+    landed = finished(run) and half >= progress.chance and progress.end > LANDED * progress.chance
+    falling = not landed and (
+        progress.levels[-1] < half - SIGNIFICANT * progress.error or progress.trend(0.5).z < FALLING_Z
+    )
     near = BELOW <= half / progress.chance <= ABOVE
     return near and not falling and not _better_than_luck(run, progress)
 

@@ -51,9 +51,7 @@ FAR = 0.25  # ‖Δw‖/‖w‖ of all steps together
 FALLING_Z = -2.3  # Mann–Kendall statistic of the second half, one-sided 1 %
 SLOW = 3.0  # run lengths that halving the loss would take
 RARE = 0.05  # share of the rarest of two classes; of C classes, as many times less
-FEW_A_CLASS = (
-    30  # examples of a class: fewer are learned by heart, whether their labels are right or wrong
-)
+FEW_A_CLASS = 30  # examples of a class: fewer are learned by heart, whether their labels are right or wrong
 MOVING = 2e-5  # ‖Δw‖/‖w‖: the network moves, so that a loss at chance level is not for want of steps
 
 
