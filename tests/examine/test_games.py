@@ -187,11 +187,11 @@ def test_rows_without_numbers_do_not_count():
     assert game_of(run) is None
 
 
-def rare(last=128, **levels):
+def rare(last=128, when=(1, 2, 4, 8, 16, 32, 64, 128), **levels):
     """A run of 200 steps whose samples come at doubling distances."""
     run = game(**levels)
     track = run.tracks("adversary")[0]
-    when = np.array([step for step in (1, 2, 4, 8, 16, 32, 64, 128) if step <= last])
+    when = np.array([step for step in when if step <= last])
     values = np.stack([np.interp(when, track.steps, track.column(name).mean) for name in track.columns], 1)
     entities = [*run.models.values(), *run.parameters.values(), *run.optimizers.values(), *run.losses.values()]
     signals = {("adversary", ("model", 1)): (list(track.columns), when, values)}
@@ -208,6 +208,7 @@ def test_a_short_run_is_judged_by_what_all_its_later_samples_show():
     assert finding.where.first_step == STEPS // 8
     assert isinstance(found(ModeCollapse, rare(made_spread=0.1, given_low=0.1)), Finding)
     assert game_of(rare(last=64, **lost)) is None, "nothing seen of the second half"
+    assert game_of(rare(when=(1, 3, 6, 13, 26, 50, 97), **lost)), "97, and the next would have been 194"
     for better in ({"separation": (1.0, 0.9)}, {"distance": (0.4, 0.05)}):
         assert not isinstance(found(DiscriminatorDominates, rare(**lost | better)), Finding)
     assert not isinstance(found(ModeCollapse, rare(made_spread=(0.05, 0.6), given_low=(0.05, 0.6))), Finding)

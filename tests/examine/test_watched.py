@@ -15,6 +15,7 @@ from watching import alarms, fit, primary
 import vivavoce
 from vivavoce.attach import registry
 from vivavoce.examine import examine
+from vivavoce.examine.class_ignored import ClassIgnored
 from vivavoce.examine.progress import weighted_binary
 from vivavoce.record.entities import Event
 from vivavoce.testing.detectors import classifier
@@ -358,6 +359,34 @@ def test_a_loss_written_by_hand_and_a_learning_rate_far_too_high(watched):
     with watched:
         fit(model, torch.optim.Adam(model.parameters(), 10.0), x, y, 200, loss=lambda o, t: (o - t).square().mean())
     assert primary(watched) == "learning-rate-too-high"
+
+
+@pytest.mark.parametrize("plays", [False, True])
+def test_a_class_that_is_never_predicted_in_a_game_is_a_players_choice(plays):
+    """A discriminator is shown real and made samples in turn, and may well be right about all of them."""
+
+    def transform(track):
+        if track.name == "predicted_classes":
+            values = track.mean.copy()
+            values[:, 1] += values[:, 0]
+            values[:, 0] = 0
+            return make_track(track.name, track.owner, track.columns, track.steps, values)
+        return track
+
+    run = classifier(validation=False, transform=transform)
+    kinds = (run.models, run.modules, run.parameters, run.optimizers, run.losses)
+    signals = {
+        (track.name, track.owner): (list(track.columns), track.steps, track.mean)
+        for name in ("train/loss", "train/function_loss", "step", "target_classes", "predicted_classes")
+        for track in run.tracks(name)
+    }
+    if plays:
+        when = np.arange(1, 21)
+        signals["adversary", ("model", 0)] = (["confirmed"], when, np.ones((20, 1)))
+    found = list(
+        ClassIgnored().examine(make_run(entities=[e for kind in kinds for e in kind.values()], signals=signals))
+    )
+    assert len(found) == (0 if plays else 1)
 
 
 # ---- adversaries ----------------------------------------------------------------------------------------------------------

@@ -29,9 +29,9 @@ class ClassIgnored(Detector):
     passing = True
 
     def examine(self, run: Run) -> Iterator[Finding | RuledOut]:
-        """A run that learned nothing predicts one class: that is guessing, not this."""
+        """A run that learned nothing predicts one class: that is guessing, not this. In a game one player may well be always right."""
         progress = Progress.of(run)
-        if progress is None or progress.loss is None or not progress.learned:
+        if progress is None or progress.loss is None or not progress.learned or progress.players > 1:
             return
         counts = late_counts(run, progress)
         if counts is None or len(counts[0]) > MOST_CLASSES:

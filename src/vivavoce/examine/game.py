@@ -17,6 +17,7 @@ RIVALS = 2  # optimizers that take turns; with more, it must be known whose is w
 FEWEST_SAMPLES = 6  # sampled steps
 FEWEST_LATE = 3  # of them in the second half of the run: what a generator makes at its beginning is all alike
 STILL = 0.01  # of its weights, over the whole run: a critic that moves less is no rival; measured: healthy 1 and more
+LATEST = 0.45  # of the run: samples at doubling distances leave the last one in its second half, give or take a step
 SETTLED = 0.125  # of the run: of a short one, whose samples come at doubling distances, those from here on must agree
 
 
@@ -66,7 +67,7 @@ def game_of(run: Run) -> Game | None:
         return None
     if _seen_from(track, run.steps / 2) >= FEWEST_LATE:
         return _game(run, track, first_step=0, steady=True)
-    if _seen_from(track, run.steps / 2) and _seen_from(track, SETTLED * run.steps) >= FEWEST_LATE:
+    if _seen_from(track, LATEST * run.steps) and _seen_from(track, SETTLED * run.steps) >= FEWEST_LATE:
         return _game(run, track, first_step=SETTLED * run.steps, steady=False)
     return None
 
