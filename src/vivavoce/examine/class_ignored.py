@@ -55,11 +55,6 @@ def _tokens(run: Run, progress: Progress) -> bool:
 Counts = tuple[list[str], NDArray[np.float64], NDArray[np.float64]]
 
 
-def late_counts(run: Run, progress: Progress) -> Counts | None:
-    """The same of the batches looked at in the second half of the run."""
-    return None if progress.loss is None else counted(run, progress.loss, since=run.steps // 2)
-
-
 def counted(run: Run, loss: Loss, since: int = 0) -> Counts | None:
     """Classes, and how often each was target and prediction in the batches looked at after step `since`."""
     owner = ("loss", loss.id)
@@ -70,6 +65,11 @@ def counted(run: Run, loss: Loss, since: int = 0) -> Counts | None:
     if target is None or predicted is None or target.columns != predicted.columns:
         return None
     return [str(label) for label in target.columns], _sums(target, since), _sums(predicted, since)
+
+
+def late_counts(run: Run, progress: Progress) -> Counts | None:
+    """The counts of the second half of the run."""
+    return None if progress.loss is None else counted(run, progress.loss, since=run.steps // 2)
 
 
 def _sums(track: Track, since: int) -> NDArray[np.float64]:

@@ -70,7 +70,7 @@ def _hardly_any(run: Run, progress: Progress) -> tuple[str, float, int, float] |
     site = progress.loss
     counts = counted(run, site) if site is not None else None
     loader = next((item for item in run.loaders.values() if item.role == "train" and item.dataset_size), None)
-    if site is None or counts is None or loader is None or math.prod(site.target_shape) != site.target_shape[0]:
+    if site is None or counts is None or loader is None or math.prod(site.target_shape) != sum(site.target_shape[:1]):
         return None
     names, targets, _ = counts
     size, total = loader.dataset_size or 0, float(targets.sum())

@@ -43,9 +43,7 @@ EARLY = 5  # samples: one step of the right (wrong) size is enough to ruin a net
 SATURATED = 0.8  # fraction of a module's outputs, before the first step: then the initialisation is to blame
 POOR = 0.1  # fraction of the loss that is left: updates this large keep a network from doing better
 JUMP = 10.0  # times the first loss: what a first step of the wrong size makes of it
-THROWN = (
-    3.0  # times chance level: a classifier that is worse was thrown there, as no network starts there or learns to be
-)
+THROWN = 3.0  # times chance level: a classifier that is worse was thrown there
 UNLEARNED = 0.5  # fraction of the reference loss that had been reached before all of it was lost again
 UNTOLD = 1.5  # times chance level: where a network begins that says the same of every example
 WARMED = 1.5  # times the rate that the optimizer was made with: a schedule raised it
