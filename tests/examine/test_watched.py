@@ -59,6 +59,27 @@ def test_honest_errors_are_no_noise_in_the_labels(watched, dropout):
     assert alarms(watched) == set()
 
 
+@pytest.mark.parametrize(("wait", "said"), [(200, True), (60, False)])
+def test_layers_that_receive_nothing_hold_the_loss_up_until_they_have_moved(wait, said):
+    """A deep network of sigmoids: for most of the run nothing, then it learns after all."""
+    when = np.arange(1, 301)
+    course = np.interp(when, [1, wait, 300], [2.31, 2.29, 1.4]) + 0.02 * np.sin(when)
+
+    def transform(track):
+        if track.name in ("train/loss", "train/function_loss"):
+            return make_track(track.name, track.owner, ["loss"], when, course)
+        if track.name == "gradient_norm":
+            depth = np.asarray(track.columns) // 2
+            return make_track(track.name, track.owner, track.columns, track.steps, track.mean * 0.1 ** (8 - depth))
+        return track
+
+    verdict = examine(classifier(steps=300, layers=9, validation=False, transform=transform))
+    found = {finding.slug: finding for finding in verdict.findings}
+    assert ("vanishing-gradients" in found) == said
+    if said:
+        assert "stayed at chance level for 7" in found["vanishing-gradients"].why
+
+
 @pytest.mark.parametrize(("end", "said"), [(2.304, {"label-noise", "guessing"}), (1.8, set())])
 def test_a_loss_that_comes_down_to_chance_level_and_no_further(end, said):
     """It falls all the time: from where the initialisation was too sure of itself to where nothing is known."""

@@ -19,6 +19,10 @@ from vivavoce.record.run import Run
 RATIO = 1e-3  # first over last layer, of ‖g‖/‖w‖ (AUTOTRAINER: ratio below 1e-3)
 DECAY_Z = 2.0  # Mann–Kendall statistic of the growth with depth: one layer out of line is not vanishing
 MUCH_LEFT = 0.5  # fraction of chance level: a loss that came to rest there learned what the last layers alone could
+WAITED, NOTHING = (
+    0.5,
+    0.95,
+)  # of the run at this fraction of chance level: the last layers learn first, once the others have moved
 FEWEST_LAYERS = 4  # weight matrices: with fewer there is no depth to vanish over
 EARLY = 10  # samples from the start
 
@@ -45,10 +49,21 @@ class VanishingGradients(Detector):
         progress = Progress.of(run)
         if ratio > RATIO or z < DECAY_Z:
             yield RuledOut(self.slug, f"‖g‖/‖w‖ of the first layer is {ratio:.2g} × that of the last")
-        elif progress is not None and progress.learned and not (progress.remaining > MUCH_LEFT and is_flat(progress)):
+        elif progress is not None and progress.learned and not _held_up(progress):
             yield RuledOut(self.slug, f"the loss fell to {progress.end:.3g} although the first layers receive little")
         elif progress is not None and progress.bounded and progress.had_room:
             yield _finding(run, optimizer, weights, profile, kept)
+
+
+def _held_up(progress: Progress) -> bool:
+    """Much is left of a loss that came to rest, or that did not move for half of the run."""
+    return progress.remaining > MUCH_LEFT and (is_flat(progress) or _waited(progress) > WAITED)
+
+
+def _waited(progress: Progress) -> float:
+    """The fraction of the run that the loss stayed at chance level; 0 where that is not known."""
+    chance = progress.chance
+    return float((progress.levels > NOTHING * chance).mean()) if chance is not None and progress.learned else 0.0
 
 
 def depth_profile(weights: Weights) -> tuple[NDArray[np.float64], list[int]]:
@@ -66,7 +81,11 @@ def _finding(
     activation = _activations(run)
     progress = Progress.of(run)
     rests = progress is not None and progress.learned
-    course = f"came to rest at {progress.end:.3g}" if progress is not None and rests else "does not fall"
+    course = "does not fall"
+    if progress is not None and rests:
+        waited = _waited(progress)
+        came = f"came to rest at {progress.end:.3g}"
+        course = f"stayed at chance level for {waited:.0%} of the run" if waited > WAITED else came
     why = (
         f"Of the gradient that {last.name} receives, relative to its size, {first.name} receives {profile[0] / profile[-1]:.1e}: "
         f"each of {len(profile)} layers passes on {per_layer:.2g} of it{activation}, and the loss {course}."
