@@ -122,6 +122,28 @@ def test_yes_and_no_that_overlap_are_no_noise_in_the_labels(watched):
     assert "label-noise" not in alarms(watched)
 
 
+@pytest.mark.parametrize("wrong", [True, False])
+def test_so_many_wrong_labels_that_only_the_validation_shows_skill(watched, wrong):
+    """A third is turned round in training and none in validation; beside it as many honest errors in training alone, by dropout."""
+    x, yes = blobs_of_two(spread=0.5 if wrong else 1.2)
+    given = torch.where(torch.rand(3000, 1) < 0.32, 1 - yes, yes) if wrong else yes
+    model = nn.Sequential(nn.Dropout(0.0 if wrong else 0.5), nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 1))
+    data = (x[:2400], given[:2400]), (x[2400:], yes[2400:])
+    with watched:
+        fit(
+            model,
+            torch.optim.Adam(model.parameters(), 3e-3),
+            *data[0],
+            300,
+            64,
+            F.binary_cross_entropy_with_logits,
+            validation=data[1],
+        )
+    assert ("label-noise" in alarms(watched)) == wrong
+    if wrong:
+        assert "On the validation data" in watched.verdict.primary.why
+
+
 def test_an_uncertain_next_token_is_no_noise_in_the_labels(watched):
     follows = torch.randint(0, 30, (30,))
     tokens = torch.randint(0, 30, (4000,))

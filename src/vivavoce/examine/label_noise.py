@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vivavoce.examine.capacity_too_small import bottleneck
 from vivavoce.examine.detector import Detector
@@ -19,6 +20,7 @@ from vivavoce.examine.underfitting import limit_of
 from vivavoce.examine.validation import FEWEST_PASSES, Validation, validation_of
 from vivavoce.measure.robust import median
 from vivavoce.record.run import Run
+from vivavoce.record.tracks import Track
 
 FEWEST_ERRORS = 8.0  # wrong examples: fewer say nothing
 ENOUGH_ERRORS = 25.0  # wrong examples that can speak for themselves
@@ -35,6 +37,8 @@ SURE_OF_TWO, SUREST_OF_TWO = (
     0.65,
     0.45,
 )  # the same of two classes, for the half and the quarter; honest: 0 … 0.5, 0 … 0.2
+GAP_OF_TWO = 0.25  # of the wrong examples: so many fewer on validation data
+LATE = 0.7  # of the run
 LEAST_OF_TWO = 0.1  # fraction of wrong examples
 ERRORS_OF_TWO = 50.0  # wrong examples: nothing but sureness speaks of two classes
 SKILL = 0.4  # of the way from chance to no errors: below it the labels of honest errors rank 0.2 … 0.5, too
@@ -95,13 +99,9 @@ class LabelNoise(Detector):
             doubt is not None and progress.learned and _noisy(doubt) and run.tracks("input")
         ):  # the next token is uncertain
             yield _partly(progress, doubt)
-        elif (
-            doubt is not None
-            and validation is not None
-            and progress.learned
-            and _better_elsewhere(run, doubt, validation)
-        ):
-            yield _partly(progress, doubt, f" On the validation data {validation.accuracy[-1]:.0%} are right.")
+        elif validation is not None and (clean := _clean_elsewhere(run, progress, validation)):
+            known = validation.accuracy[np.isfinite(validation.accuracy)]
+            yield _partly(progress, clean, f" On the validation data {known[-1]:.0%} are right.")
         elif validation is not None and _carries_nothing(run, progress, validation):
             yield _all_wrong(progress, validation)
         elif (
@@ -122,26 +122,47 @@ class LabelNoise(Detector):
 
 def doubt_of(run: Run, progress: Progress) -> Doubt | None:
     """The wrong examples of the batches in which the network showed skill; None where there were too few."""
-    if progress.loss is None:
+    track = _doubts(run, progress)
+    if track is None:
         return None
-    for track in run.tracks("label_doubt"):
-        if track.owner != ("loss", progress.loss.id):
-            continue
-        limit = (1 - SKILL) * (1 - 1 / max(2, progress.loss.classes or 2))
-        skilled = track.mean[:, 0] < limit
-        if (progress.loss.classes or 2) <= 2 and not median(track.mean[len(track) // 2 :, 0]) < limit:
-            return None  # batches that were lucky, of a task where yes and no hang on little
-        column = {name: track.mean[skilled, i] for i, name in enumerate(track.columns)}
-        rank, examples, errors = column["rank"], column["examples"], column["errors"]
-        counted = float(np.nansum(errors))
-        if counted < FEWEST_ERRORS:
-            return None
-        known = np.isfinite(rank) & (errors > 0)
-        mean_rank = float(np.average(rank[known], weights=errors[known])) if known.any() else math.nan
-        half = float(np.average(column["sure_wrong"], weights=examples))
-        quarter = float(np.average(column["surest_wrong"], weights=examples)) if "surest_wrong" in column else math.nan
-        return Doubt(counted / float(np.nansum(examples)), mean_rank, half, quarter, counted)
-    return None
+    limit = _skilled(progress)
+    if _of_two(progress) and not median(track.mean[len(track) // 2 :, 0]) < limit:
+        return None  # batches that were lucky, of a task where yes and no hang on little
+    return _doubt(track, track.mean[:, 0] < limit)
+
+
+def _late_doubt(run: Run, progress: Progress) -> Doubt | None:
+    """The same of all batches near the end of the run: for networks whose skill shows elsewhere."""
+    track = _doubts(run, progress)
+    return None if track is None else _doubt(track, track.steps > LATE * run.steps)
+
+
+def _doubts(run: Run, progress: Progress) -> Track | None:
+    owner = ("loss", progress.loss.id) if progress.loss else None
+    return next((track for track in run.tracks("label_doubt") if track.owner == owner), None)
+
+
+def _of_two(progress: Progress) -> bool:
+    return progress.loss is None or (progress.loss.classes or 2) <= 2
+
+
+def _skilled(progress: Progress) -> float:
+    """The fraction of wrong examples below which a network shows skill."""
+    classes = progress.loss.classes if progress.loss else None
+    return (1 - SKILL) * (1 - 1 / max(2, classes or 2))
+
+
+def _doubt(track: Track, rows: NDArray[np.bool_]) -> Doubt | None:
+    column = {name: track.mean[rows, i] for i, name in enumerate(track.columns)}
+    rank, examples, errors = column["rank"], column["examples"], column["errors"]
+    counted = float(np.nansum(errors))
+    if counted < FEWEST_ERRORS:
+        return None
+    known = np.isfinite(rank) & (errors > 0)
+    mean_rank = float(np.average(rank[known], weights=errors[known])) if known.any() else math.nan
+    half = float(np.average(column["sure_wrong"], weights=examples))
+    quarter = float(np.average(column["surest_wrong"], weights=examples)) if "surest_wrong" in column else math.nan
+    return Doubt(counted / float(np.nansum(examples)), mean_rank, half, quarter, counted)
 
 
 def _noisy(doubt: Doubt) -> bool:
@@ -162,15 +183,26 @@ def _noisy(doubt: Doubt) -> bool:
     )
 
 
-def _better_elsewhere(run: Run, doubt: Doubt, validation: Validation) -> bool:
+def _clean_elsewhere(run: Run, progress: Progress, validation: Validation) -> Doubt | None:
+    """The wrong examples of a network that is much better on the validation data."""
+    for doubt in (doubt_of(run, progress), _late_doubt(run, progress)):
+        if doubt is not None and _better_elsewhere(run, progress, doubt, validation):
+            return doubt
+    return None
+
+
+def _better_elsewhere(run: Run, progress: Progress, doubt: Doubt, validation: Validation) -> bool:
     """Far fewer errors on other data, whose labels are clean, then; dropout and augmentation leave near misses."""
     known = validation.accuracy[np.isfinite(validation.accuracy)]
-    if not len(known) or doubt.wrong < LEAST_WRONG:
+    if not len(known) or doubt.wrong < LEAST_WRONG or limit_of(run):
         return False
     error = math.sqrt(doubt.wrong * (1 - doubt.wrong) / max(1.0, doubt.errors / doubt.wrong))
     gap = doubt.wrong - (1 - float(known[-1]))
-    flat = doubt.sure > SURE_SHARE * doubt.wrong
-    return gap > 0.5 * doubt.wrong and gap > CERTAIN * error and flat and doubt.rank > CLEAR_RANK and not limit_of(run)
+    if 1 - float(known[-1]) > _skilled(progress) or gap < CERTAIN * error:
+        return False
+    if math.isnan(doubt.rank):
+        return gap > GAP_OF_TWO * doubt.wrong and _noisy(doubt)
+    return gap > 0.5 * doubt.wrong and doubt.sure > SURE_SHARE * doubt.wrong and doubt.rank > CLEAR_RANK
 
 
 def rarest_share(run: Run, progress: Progress) -> float:
