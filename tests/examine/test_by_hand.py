@@ -288,11 +288,11 @@ def test_a_loss_that_is_maximised(watched, how):
     assert alarms(watched) == {"loss-output-mismatch"}
 
 
-@pytest.mark.parametrize("warmed", [False, True])
-def test_a_decay_that_adamw_applies_by_itself(watched, warmed):
+@pytest.mark.parametrize(("decay", "warmed"), [(60, False), (60, True), (4, False)])
+def test_a_decay_that_adamw_applies_by_itself(watched, decay, warmed):
     """How far it shrinks the weights hangs on the rates of all steps, not on the first one."""
     model = mlp()
-    optimizer = torch.optim.AdamW(model.parameters(), 3e-3, weight_decay=60)
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3, weight_decay=decay)
     if warmed:
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=301, div_factor=1e4)
         optimizer.register_step_post_hook(lambda *_: schedule.step())

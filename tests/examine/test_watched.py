@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,82 @@ def test_honest_errors_are_no_noise_in_the_labels(watched, dropout):
             validation=(x[2500:], y[2500:]),
         )
     assert alarms(watched) == set()
+
+
+def judged(course, **changed):
+    """The verdict on a classifier with this course of the loss (300 steps), and other signals changed."""
+    when = np.arange(1, 301)
+
+    def transform(track):
+        if track.name in ("train/loss", "train/function_loss"):
+            return make_track(track.name, track.owner, ["loss"], when, course)
+        if track.name in changed:
+            values = changed[track.name](track.mean)
+            return make_track(track.name, track.owner, track.columns, track.steps, values)
+        return track
+
+    return examine(classifier(steps=300, validation=False, transform=transform))
+
+
+@pytest.mark.parametrize(("start", "said"), [(12.0, True), (2.4, False)])
+def test_weights_so_large_that_the_run_goes_into_making_the_outputs_smaller(start, said):
+    """It comes below half of chance level: from a usual start that would be coping."""
+    course = np.interp(np.arange(300), [0, 40, 299], [start, 2.2, 0.9]) + 0.01 * np.sin(np.arange(300))
+    verdict = judged(course, weight_norm=lambda norms: 12 * norms)
+    assert ("activation-scale" in {found.slug for found in verdict.findings}) == said
+
+
+@pytest.mark.parametrize(("update", "said"), [(3e-4, True), (2e-3, False)])
+def test_a_loss_that_falls_all_the_time_and_has_not_even_come_down_to_chance_level(update, said):
+    course = np.linspace(2.75, 2.45, 300) + 0.005 * np.sin(np.arange(300))
+    verdict = judged(course, update_ratio=lambda ratios: np.full_like(ratios, update))
+    assert ("learning-rate-too-low" in {found.slug for found in verdict.findings}) == said
+
+
+@pytest.mark.parametrize(("large", "said"), [(6, True), (1, False)])
+def test_steps_so_large_that_nothing_is_learned_until_the_schedule_takes_them_away(large, said):
+    """Adam with a rate of 0.2 under a warm-up: the first steps are small ones."""
+    course = np.interp(np.arange(300), [0, 200, 299], [2.33, 2.3, 1.85]) + 0.01 * np.sin(np.arange(300))
+    when = np.arange(1, 301)
+
+    def transform(track):
+        if track.name in ("train/loss", "train/function_loss"):
+            return make_track(track.name, track.owner, ["loss"], when, course)
+        if track.name == "update_ratio":
+            values = np.full_like(track.mean, 0.03)
+            values[8 : 8 + large] = 0.14
+            return make_track(track.name, track.owner, track.columns, track.steps, values)
+        return track
+
+    run = classifier(steps=300, validation=False, transform=transform)
+    kinds = (run.models, run.modules, run.parameters, run.losses, run.loaders)
+    adam = [replace(optimizer, class_name="Adam") for optimizer in run.optimizers.values()]
+    names = (
+        "train/loss",
+        "train/function_loss",
+        "step",
+        "gradient_norm",
+        "weight_norm",
+        "update_ratio",
+        "target_classes",
+    )
+    signals = {
+        (track.name, track.owner): (list(track.columns), track.steps, track.mean)
+        for name in names
+        for track in run.tracks(name)
+    }
+    signals["learning_rate", ("optimizer", 0)] = ([0], when, np.interp(when, [1, 60, 300], [1e-4, 0.2, 1e-4])[:, None])
+    verdict = examine(make_run(entities=[*adam, *(e for kind in kinds for e in kind.values())], signals=signals))
+    assert ("learning-rate-too-high" in {found.slug for found in verdict.findings}) == said
+
+
+def test_raw_outputs_of_a_layer_without_a_bias_into_nll_loss(watched):
+    """A matrix product may be a sum of log-probabilities; a loss below zero can come of none."""
+    model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10, bias=False))
+    with watched:
+        fit(model, torch.optim.Adam(model.parameters(), 3e-3), X, Y, 120, loss=lambda o, y: F.nll_loss(o, y))
+    assert primary(watched) == "loss-output-mismatch"
+    assert "its value fell to -" in watched.verdict.primary.why
 
 
 @pytest.mark.parametrize(("wait", "said"), [(200, True), (60, False)])

@@ -49,7 +49,7 @@ def at_chance(run: Run, progress: Progress) -> bool:
     if progress.chance is None or progress.rows < FEWEST_STEPS or not progress.guessable:
         return False
     half = _second_half(progress)
-    landed = finished(run) and half >= progress.chance and progress.end > LANDED * progress.chance
+    landed = finished(run) and 1 <= half / progress.chance < 1 / BELOW and progress.end > LANDED * progress.chance
     falling = not landed and (
         progress.levels[-1] < half - SIGNIFICANT * progress.error or progress.trend(0.5).z < FALLING_Z
     )

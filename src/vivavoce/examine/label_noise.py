@@ -100,8 +100,7 @@ class LabelNoise(Detector):
         ):  # the next token is uncertain
             yield _partly(progress, doubt)
         elif validation is not None and (clean := _clean_elsewhere(run, progress, validation)):
-            known = validation.accuracy[np.isfinite(validation.accuracy)]
-            yield _partly(progress, clean, f" On the validation data {known[-1]:.0%} are right.")
+            yield _partly(progress, clean[0], f" On the validation data {clean[1]:.0%} are right.")
         elif validation is not None and _carries_nothing(run, progress, validation):
             yield _all_wrong(progress, validation)
         elif (
@@ -183,22 +182,32 @@ def _noisy(doubt: Doubt) -> bool:
     )
 
 
-def _clean_elsewhere(run: Run, progress: Progress, validation: Validation) -> Doubt | None:
-    """The wrong examples of a network that is much better on the validation data."""
-    for doubt in (doubt_of(run, progress), _late_doubt(run, progress)):
-        if doubt is not None and _better_elsewhere(run, progress, doubt, validation):
-            return doubt
+def _clean_elsewhere(run: Run, progress: Progress, validation: Validation) -> tuple[Doubt, float] | None:
+    """The wrong examples of a network that is much better on the validation data, and its accuracy there.
+
+    What it did last in training is held against what it had reached on the validation data before: it may learn fast.
+    """
+    track = _doubts(run, progress)
+    until = int(track.steps[-1]) if track is not None and len(track) else 0
+    known = np.isfinite(validation.accuracy)
+    for doubt, rows in (
+        (doubt_of(run, progress), known),
+        (_late_doubt(run, progress), known & (validation.steps <= until)),
+    ):
+        if doubt is not None and rows.any():
+            reached = float(validation.accuracy[rows][-1])
+            if _better_elsewhere(run, progress, doubt, reached):
+                return doubt, reached
     return None
 
 
-def _better_elsewhere(run: Run, progress: Progress, doubt: Doubt, validation: Validation) -> bool:
+def _better_elsewhere(run: Run, progress: Progress, doubt: Doubt, reached: float) -> bool:
     """Far fewer errors on other data, whose labels are clean, then; dropout and augmentation leave near misses."""
-    known = validation.accuracy[np.isfinite(validation.accuracy)]
-    if not len(known) or doubt.wrong < LEAST_WRONG or limit_of(run):
+    if doubt.wrong < LEAST_WRONG or limit_of(run) or 1 - reached > _skilled(progress):
         return False
     error = math.sqrt(doubt.wrong * (1 - doubt.wrong) / max(1.0, doubt.errors / doubt.wrong))
-    gap = doubt.wrong - (1 - float(known[-1]))
-    if 1 - float(known[-1]) > _skilled(progress) or gap < CERTAIN * error:
+    gap = doubt.wrong - (1 - reached)
+    if gap < CERTAIN * error:
         return False
     if math.isnan(doubt.rank):
         return gap > GAP_OF_TWO * doubt.wrong and _noisy(doubt)

@@ -102,7 +102,7 @@ class LearningRateTooHigh(Detector):
         harm, severity = _harm(run, progress, largest)
         if not harm and progress is not None and _shaken(run, optimizer) and _gained_nothing(progress):
             harm, severity = (
-                "the network never got over the first steps: hardly anything was gained over guessing",
+                "the network did not get over such steps: for most of the run nothing was gained over guessing",
                 "warning",
             )
         if harm:
@@ -112,21 +112,20 @@ class LearningRateTooHigh(Detector):
 
 
 def _shaken(run: Run, optimizer: Optimizer) -> bool:
-    """Several of the first steps were large, and so is the rate, of an optimizer whose rate is the change of each weight."""
+    """Several steps were large, and so is the rate, of an optimizer whose rate is the change of each weight."""
     weights, rates = weights_of(run, optimizer), run.series("learning_rate", ("optimizer", optimizer.id)).finite
     if weights is None or not len(rates) or optimizer.class_name not in ADAMS:
         return False
-    return float(rates.maximum.max()) >= LARGE_RATE and int((weights.typical_update[:EARLY] >= LARGE).sum()) > 1
+    return float(rates.maximum.max()) >= LARGE_RATE and int((weights.typical_update >= LARGE).sum()) > 1
 
 
 def _gained_nothing(progress: Progress) -> bool:
-    """The loss of a classification ends just below chance level."""
-    return (
-        progress.guessable
-        and progress.had_room
-        and progress.chance is not None
-        and progress.end > GUESSED * progress.chance
-    )
+    """The loss of a classification ends just below chance level, or was there for most of the run and is not far below."""
+    chance = progress.chance
+    if chance is None or not progress.guessable or not progress.had_room:
+        return False
+    stood = float((progress.levels > GUESSED * chance).mean()) > 0.5
+    return progress.end > GUESSED * chance or (stood and progress.remaining > UNLEARNED)
 
 
 def largest_update(weights: Weights, optimizer: Optimizer) -> float:

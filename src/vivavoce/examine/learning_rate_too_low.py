@@ -13,6 +13,7 @@ from vivavoce.examine.progress import Progress
 from vivavoce.examine.reading import (
     Weights,
     column_median,
+    finished,
     learning_rate,
     stepped_optimizers,
     weights_of,
@@ -39,6 +40,7 @@ STANDSTILL = 0.005  # ‖Δw‖/‖w‖ of all steps together, at most: nothing 
 NO_MOVE = 0.002  # the same of every weight, even where the loss fell
 FELL = 0.85  # times the loss at the start
 HARDLY_MOVED = 0.02  # the same, where the loss has a floor and is no better than at the start
+ABOVE_CHANCE, NEAR_CHANCE = 1.02, 1.5  # fractions of chance level: not come down to yet, and where networks begin
 FEWEST_STEPS = 50  # steps: a warm-up or a look at the first steps is no evidence
 LEFT = 0.7  # fraction of the reference loss: below it the run learned, whatever the size of its steps
 LENGTHS = 3.0  # run lengths that the present pace needs to halve the loss: below it, the run was merely stopped early
@@ -69,6 +71,8 @@ class LearningRateTooLow(Detector):
         early = _decayed(run, optimizer) or _faded(run, weights)
         if early and progress is not None and progress.bounded and _wasted(run, progress, early):
             yield _decayed_finding(run, optimizer, early, progress)
+        elif progress is not None and 0 < update < USUAL / 2 and finished(run) and _on_its_way(progress):
+            yield _finding(run, optimizer, update, progress)
         elif update >= SMALL:
             yield RuledOut(self.slug, f"update ratio {update:.1e}")
         elif progress is not None and progress.learned and not progress.remaining >= LEFT and not stood_still:
@@ -80,6 +84,15 @@ class LearningRateTooLow(Detector):
             and (stood_still or _slow(progress, update))
         ):
             yield _finding(run, optimizer, update, progress)
+
+
+def _on_its_way(progress: Progress) -> bool:
+    """A classification that began a little above chance level, fell all the time, and has not even come down to it."""
+    chance = progress.chance
+    if chance is None or not progress.guessable or progress.length < FEWEST_STEPS:
+        return False
+    lowest = float(progress.levels.min())
+    return ABOVE_CHANCE * chance < lowest and progress.start < NEAR_CHANCE * chance and progress.falling
 
 
 def _decayed(run: Run, optimizer: Optimizer) -> int:

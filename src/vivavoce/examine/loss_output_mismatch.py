@@ -93,12 +93,21 @@ def _problem(run: Run, site: Loss) -> tuple[str, str] | None:
             "the softmax of a single output is always 1: no gradient passes it",
             "torch.sigmoid, or logits and F.binary_cross_entropy_with_logits",
         )
+    if site.function == "nll_loss" and (lowest := _below_zero(run, site)):
+        reason = f"nll_loss expects logarithms of probabilities, which are never above zero, and its value fell to {lowest:.3g}"
+        return reason, "F.cross_entropy(logits, target)"
     for (function, before), problem in MISMATCHES.items():
         if site.function == function and operation.startswith(before) and not _is_soft(site):
             return problem
     if site.function == "cross_entropy" and operation.startswith("Relu") and _held_up(run):
         return CUT_LOGITS
     return None
+
+
+def _below_zero(run: Run, site: Loss) -> float:
+    """The lowest value of a loss in training where it lies below zero; else 0."""
+    values = run.series("train/function_loss", ("loss", site.id)).finite
+    return min(0.0, float(values.minimum.min())) if len(values) else 0.0
 
 
 def _held_up(run: Run) -> bool:

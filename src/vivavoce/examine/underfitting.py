@@ -22,7 +22,7 @@ FALLING_Z = -2.3  # Mann–Kendall statistic, one-sided 1 %: such a loss is slow
 MOVING = 1e-4  # ‖Δw‖/‖w‖: below it the learning rate is the question, not the capacity (TheDeepChecker)
 DECAY = 0.05  # weight_decay; in use: 1e-5 … 1e-2 with SGD and Adam.
 DECOUPLED = ("AdamW",)  # w shrinks by ηλw a step, which Adam's largest step, η, makes up for where |w| = 1/λ
-DECOUPLED_DECAY = 5.0  # weight_decay that keeps every weight below 0.2; in use: 0.01 … 0.5
+DECOUPLED_DECAY = 2.0  # weight_decay that keeps every weight below 0.5; in use: 0.01 … 0.5
 SETTLED = 3.0  # learning rate × decay × steps: e⁻³ is left of what the weights were
 DROPPED = 0.8  # fraction of zeros behind a dropout layer
 
