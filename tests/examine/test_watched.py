@@ -127,6 +127,17 @@ def test_steps_so_large_that_nothing_is_learned_until_the_schedule_takes_them_aw
     assert ("learning-rate-too-high" in {found.slug for found in verdict.findings}) == said
 
 
+def test_adams_first_step_in_layers_that_receive_nothing_is_not_too_large(watched):
+    """It changes each weight by the rate, however small its gradient: 14 % of the size of these weights, and no fault."""
+    layers = [layer for _ in range(11) for layer in (nn.Linear(48, 48), nn.Sigmoid())]
+    model = nn.Sequential(nn.Linear(8, 48), nn.Sigmoid(), *layers, nn.Linear(48, 1))
+    x = torch.randn(1200, 8)
+    y = x[:, :1] + x[:, 1:2] * x[:, 2:3]
+    with watched:
+        fit(model, torch.optim.Adam(model.parameters(), 0.01), x, y, 250, 64, F.mse_loss)
+    assert primary(watched) == "vanishing-gradients"
+
+
 def test_raw_outputs_of_a_layer_without_a_bias_into_nll_loss(watched):
     """A matrix product may be a sum of log-probabilities; a loss below zero can come of none."""
     model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10, bias=False))

@@ -27,6 +27,7 @@ from vivavoce.examine.sensitivity import ADAPTIVE, first_update
 from vivavoce.examine.underfitting import DECAY
 from vivavoce.examine.units import shares
 from vivavoce.examine.unshuffled_data import sorted_or_repeating
+from vivavoce.examine.vanishing_gradients import FEWEST_LAYERS
 from vivavoce.record.entities import Optimizer
 from vivavoce.record.run import Run
 
@@ -46,6 +47,7 @@ JUMP = 10.0  # times the first loss: what a first step of the wrong size makes o
 THROWN = 3.0  # times chance level: a classifier that is worse was thrown there
 UNLEARNED = 0.5  # fraction of the reference loss that had been reached before all of it was lost again
 UNTOLD = 1.5  # times chance level: where a network begins that says the same of every example
+VANISHED = 1e-5  # of the last layer's gradient: what the first layers do not get is no matter of the rate
 WARMED = 1.5  # times the rate that the optimizer was made with: a schedule raised it
 KNOWN, ABOVE = 0.8, 1.1  # times chance level: below, something was learned; above, it was lost and more
 WORSE = 2.0  # times its best level (TheDeepChecker: ≥ 2 × minimum is diverging)
@@ -87,6 +89,11 @@ class LearningRateTooHigh(Detector):
         if _pulled_to_zero(optimizer) and largest < HUGE and first_nonfinite(run) is None:
             yield RuledOut(self.slug, "the weight decay pulls the weights to zero, and beside those any step is large")
             return
+        if largest < HUGE and first_nonfinite(run) is None and (share := _vanished(run, optimizer)) < VANISHED:
+            yield RuledOut(
+                self.slug, f"the first layer received {share:.1e} of the last one's gradient before the first update"
+            )
+            return
         stuck = [
             share
             for share in shares(run, "activation_saturated")
@@ -109,6 +116,15 @@ class LearningRateTooHigh(Detector):
             yield _finding(run, optimizer, largest, harm, severity)
         else:
             yield RuledOut(self.slug, f"a step changed the weights by {largest:.1e} of their size at most")
+
+
+def _vanished(run: Run, optimizer: Optimizer) -> float:
+    """‖g‖/‖w‖ of the first layer over that of the last, at the first sampled step; 1 where that is not known."""
+    weights = weights_of(run, optimizer)
+    if weights is None or not len(weights.steps) or int(weights.steps[0]) > 1:
+        return 1.0
+    known = [value for value in weights.relative[0] if np.isfinite(value) and value > 0]
+    return float(known[0] / known[-1]) if len(known) >= FEWEST_LAYERS else 1.0
 
 
 def _shaken(run: Run, optimizer: Optimizer) -> bool:
