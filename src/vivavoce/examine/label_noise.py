@@ -73,9 +73,14 @@ class Doubt:
     errors: float
 
     @property
+    def rank_error(self) -> float:
+        """Standard error of the rank."""
+        return RANK_SD / math.sqrt(max(1.0, self.errors))
+
+    @property
     def z(self) -> float:
         """Standard errors by which the rank lies above that of honest errors."""
-        return (self.rank - HONEST_RANK) / (RANK_SD / math.sqrt(max(1.0, self.errors)))
+        return (self.rank - HONEST_RANK) / self.rank_error
 
 
 class LabelNoise(Detector):
@@ -211,7 +216,8 @@ def _better_elsewhere(run: Run, progress: Progress, doubt: Doubt, reached: float
         return False
     if math.isnan(doubt.rank):
         return gap > GAP_OF_TWO * doubt.wrong and _noisy(doubt)
-    return gap > 0.5 * doubt.wrong and doubt.sure > SURE_SHARE * doubt.wrong and doubt.rank > CLEAR_RANK
+    far = doubt.rank > max(CLEAR_RANK, LEAST_RANK + CERTAIN * doubt.rank_error)
+    return gap > 0.5 * doubt.wrong and doubt.sure > SURE_SHARE * doubt.wrong and far
 
 
 def rarest_share(run: Run, progress: Progress) -> float:
