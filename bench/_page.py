@@ -11,7 +11,6 @@ from _scoring import HEALTHY, Score, Share, confusion, expected_calibration_erro
 from _times import SHARES, Times
 from _verdicts import NOTHING, Verdict
 
-PREFLIGHT = "preflight"
 MOST_MISSED = 6  # causes that are named
 HEAD = """# How often the verdict is right
 

@@ -18,6 +18,19 @@ def fit(model, optimizer, x, y, steps, size=32, loss=None, validation=None):
             model.train()
 
 
+def fit_loader(model, optimizer, loader, epochs, validation=None):
+    for _ in range(epochs):
+        for x, y in loader:
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+        if validation is not None:
+            model.eval()
+            with torch.no_grad():
+                F.cross_entropy(model(validation[0]), validation[1])
+            model.train()
+
+
 def alarms(watch):
     grave = [finding for finding in watch.findings if finding.severity != "note"]
     assert watch.verdict.faults == ()

@@ -157,34 +157,47 @@ def test_a_range_test_speaks_for_the_rate_that_is_tried_first(players: int, monk
 
 
 @pytest.mark.parametrize("helps", [True, False])
-def test_what_other_seeds_were_found_to_have_is_treated_next(monkeypatch: pytest.MonkeyPatch, helps: bool) -> None:
-    """The first run's remedies do nothing: then the controls are run, and what one of them shows is tried before the rest."""
-    dead = Found("dead-units", "warning", "")
+@pytest.mark.parametrize("keeps", [True, False], ids=["local", "ray"])
+def test_what_other_seeds_were_found_to_have_is_treated_next(
+    monkeypatch: pytest.MonkeyPatch, helps: bool, keeps: bool
+) -> None:
+    """The first run's remedies do nothing: then the controls are run, and what one of them shows is tried before the rest.
+
+    Workers elsewhere keep no recorded runs: there the one that counts is run again here.
+    """
+    dead = Found("dead-units", "warning", "", primary=True)
+    high = replace(SICK, primary=True)
     useless = [replace(rate(10.0**n), remedy="leaky-relu", finding=dead.slug, title=f"useless {n}") for n in range(5)]
 
     class WithStores(Pretence):
         def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
             for job, told in zip(jobs, super().run(jobs), strict=True):
                 assert (job.keep is not None) == (job.specification.arm == ORIGINAL)
-                yield replace(told, store="kept.db") if job.keep is not None else told
+                yield replace(told, store="kept.db") if job.keep is not None and keeps else told
 
     def tell(given: Specification) -> tuple[float, tuple[Found, ...]]:
         if given.remedies:
             return (1.0, ()) if helps and given.remedies[0].remedy == "lower-learning-rate" else (8.0, (dead,))
-        return 8.0, (SICK if given.seed == 1 else dead,)
+        return 8.0, (high if given.seed == 1 else dead,)
 
     made, _ = trials(tell, [], workers=1)
     engine = made.engine = WithStores(tell, 1)
     plans = {dead.slug: useless, SICK.slug: [rate(0.01)]}
     made.catalogue = SimpleNamespace(plan=lambda run, findings: plans[findings[0].slug], by_name=by_name)
     made.control.outcomes[0] = outcome(ORIGINAL, 0, 8.0, (dead,))
+    again: list[int] = []
+
+    def here(given: Specification, **options: object) -> Outcome:
+        again.append(given.seed)
+        return replace(outcome(ORIGINAL, given.seed, 8.0, (high,)), store="kept.db")
+
+    monkeypatch.setattr("vivavoce.repair.trials.conduct", here)
     monkeypatch.setattr("vivavoce.repair.trials.open_run", lambda path: make_run())
-    monkeypatch.setattr(
-        "vivavoce.repair.trials.examine", lambda run: SimpleNamespace(findings=[finding(SICK.slug)]), raising=True
-    )
+    monkeypatch.setattr("vivavoce.repair.trials.examine", lambda run: SimpleNamespace(findings=[finding(SICK.slug)]))
     made.screen(make_run(), [finding(dead.slug)], made.control)
     order = [arm for batch in engine.batches for arm, _ in batch]
     assert order[:3] == ["useless 0", "useless 1", "useless 2"]
     assert order[3:5] == [ORIGINAL, ORIGINAL]
     assert order[5] == "lower the learning rate of SGD to 0.01"
     assert order[6:] == ([] if helps else ["useless 3", "useless 4"])
+    assert again == ([] if keeps else [1])

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vivavoce.attach import numbers
+from vivavoce.attach.decisions import BINARY_LOSSES, CLASS_INDEX_LOSSES
 from vivavoce.attach.rivalry import COLUMNS as ADVERSARY
 from vivavoce.attach.rivalry import Rivals
 from vivavoce.attach.tap import Tap
@@ -24,8 +25,6 @@ WIDTH = 1_024  # numbers of each
 ROUNDING = 1e-4  # of a weight's largest value: units that differ by less are equal, but for the order of additions
 LEAST_EXAMPLES = 4  # examples a batch must have for its spread to mean anything
 MOST_ANSWERS = 4_096  # yes or no, of one call that are looked at
-CLASS_INDEX_LOSSES = ("cross_entropy", "nll_loss")
-BINARY_LOSSES = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
 AVERAGES = {"exp_avg": "betas", "momentum_buffer": "momentum"}  # running sums of gradients, and what makes them decay
 
 

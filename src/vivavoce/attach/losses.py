@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from vivavoce.attach import errors, numbers, wiring
+from vivavoce.attach import decisions, errors, numbers, wiring
 from vivavoce.attach.budget import now
 from vivavoce.attach.constant import ConstantLoss
+from vivavoce.attach.decisions import BINARY_LOSSES, CLASS_INDEX_LOSSES
 from vivavoce.attach.passes import Pass, active_dropout
 from vivavoce.attach.sites import CallKey
 from vivavoce.attach.tap import Tap
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from vivavoce.attach.session import Session
     from vivavoce.record.recorder import SignalWriter
 
-CLASS_INDEX_LOSSES = ("cross_entropy", "nll_loss")
-BINARY_LOSSES = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
 FUNCTIONS = (
     *CLASS_INDEX_LOSSES,
     *BINARY_LOSSES,
@@ -47,7 +46,6 @@ FUNCTIONS = (
     "triplet_margin_with_distance_loss",
     "ctc_loss",
 )
-IGNORED = -100  # PyTorch's default for the target that a class-index loss leaves out
 MOST_UNCLAIMED = 64  # calls remembered between two backward calls
 MOST_CLASSES = 1000  # classes counted one by one
 BATCH_OUTPUTS = 64  # outputs whose spread over the batch is measured
@@ -65,13 +63,9 @@ class LossSite:
         self.accuracy_cost = 0.0
         self.constant_cost = 0.0
         self.count_cost = 0.0
-        self.seen: list[float] = []  # targets of each class in the samples
+        self.seen: list[float] = []  # targets of each class in the batches counted
+        self.rare = False  # a class was hardly one of them; known here, because it is asked at every call
         self.signal: SignalWriter | None = None
-
-    @property
-    def has_rare_class(self) -> bool:
-        """Whether a class was hardly a target so far."""
-        return 1 < len(self.seen) <= FEW_CLASSES and min(self.seen) < RARE * max(self.seen)
 
 
 class LossTap(Tap):
@@ -136,7 +130,7 @@ class LossTap(Tap):
         training = result.requires_grad and (self._trains_evaluating or not session.evaluating())
         if training and site is not None and not session.deep:
             self._trained(site, result)
-            if site.has_rare_class and session.budget.affords(site.count_cost):
+            if site.rare and session.budget.affords(site.count_cost):
                 self._count_classes(site, *_given(args, kwargs), kwargs)
             return
         prediction, target = _given(args, kwargs)
@@ -168,7 +162,7 @@ class LossTap(Tap):
             function=function,
             site=self.session.sites.site(3),
             reduction=str(kwargs.get("reduction", "mean")),
-            classes=_classes(function, prediction),
+            classes=decisions.classes_of(function, prediction),
             prediction_shape=_shape(prediction),
             target_shape=_shape(target),
             target_dtype=str(getattr(target, "dtype", "")).removeprefix("torch."),
@@ -234,7 +228,7 @@ class LossTap(Tap):
         if site.entity.classes is None or not self.session.budget.affords(site.accuracy_cost):
             return
         started = now()
-        judged = _judged(site.entity.function, prediction, target, kwargs)
+        judged = decisions.judged(site.entity.function, prediction, target, kwargs)
         if judged is not None:
 
             def deliver(values: list[float]) -> None:
@@ -308,7 +302,7 @@ class LossTap(Tap):
         kwargs: dict[str, Any],
     ) -> None:
         function, classes = site.entity.function, site.entity.classes or 0
-        judged = _judged(function, prediction, target, kwargs)
+        judged = decisions.judged(function, prediction, target, kwargs)
         if judged is not None and target.numel():
             self._emit("train/accuracy", owner, ("accuracy",), step, (judged[0] / judged[1]).reshape(1))
         if classes > MOST_CLASSES:
@@ -321,16 +315,17 @@ class LossTap(Tap):
         started = now()
         function, classes = site.entity.function, site.entity.classes or 0
         owner, step, columns = ("loss", site.entity.id), self.session.coming, tuple(range(classes))
-        predicted, real = _decisions(function, prediction, target)
-        kept = _kept(function, real, kwargs)
+        predicted, real = decisions.decided(function, prediction, target)
+        kept = decisions.kept_of(function, real, kwargs)
 
         def seen(values: list[float]) -> None:
             site.seen = [a + b for a, b in zip(site.seen or [0.0] * classes, values, strict=True)]
+            site.rare = 1 < classes <= FEW_CLASSES and min(site.seen) < RARE * max(site.seen)
 
         if real is not None:
-            self._emit("target_classes", owner, columns, step, _count(real, classes, kept), seen)
+            self._emit("target_classes", owner, columns, step, decisions.count(real, classes, kept), seen)
         if predicted is not None:
-            self._emit("predicted_classes", owner, columns, step, _count(predicted, classes, kept))
+            self._emit("predicted_classes", owner, columns, step, decisions.count(predicted, classes, kept))
         site.count_cost = now() - started
 
     def _emit(
@@ -359,13 +354,6 @@ def _given(args: Any, kwargs: dict[str, Any]) -> tuple[Any, Any]:
 
 def _shape(value: Any) -> tuple[int, ...]:
     return tuple(value.shape) if isinstance(value, Tensor) else ()
-
-
-def _classes(function: str, prediction: Any) -> int | None:
-    shape = _shape(prediction)
-    if function in CLASS_INDEX_LOSSES and shape:
-        return shape[1] if len(shape) > 1 else shape[0]
-    return 2 if function in BINARY_LOSSES else None
 
 
 def _precision(prediction: Any) -> str:
@@ -403,49 +391,3 @@ def _spread(value: Tensor) -> Tensor:
     variance, mean = torch.var_mean(flat, unbiased=False)
     batch = rows.std(0, unbiased=False).mean()
     return torch.stack([mean, variance.sqrt(), flat.min(), flat.max(), batch])
-
-
-def _decisions(function: str, prediction: Tensor, target: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    """Predicted and real class of each example, flat and equally long; None where they cannot be told."""
-    prediction, target = prediction.detach(), target.detach()
-    if function in BINARY_LOSSES:
-        if prediction.shape != target.shape:
-            return None, None
-        threshold = 0.0 if function.endswith("logits") else 0.5
-        return (prediction > threshold).long().flatten(), (target > 0.5).long().flatten()
-    dim = 1 if prediction.ndim > 1 else 0
-    predicted = prediction.argmax(dim)
-    real = target.argmax(dim) if target.is_floating_point() else target
-    if real.shape != predicted.shape:
-        return predicted.flatten(), None
-    return predicted.flatten(), real.flatten()
-
-
-def _judged(function: str, prediction: Any, target: Any, kwargs: dict[str, Any]) -> Tensor | None:
-    """How many decisions are right, and how many were made, shape (2,), float32; ignored targets count in neither."""
-    if not numbers.is_plain(prediction) or not numbers.is_plain(target):
-        return None
-    predicted, real = _decisions(function, prediction, target)
-    if predicted is None or real is None:
-        return None
-    hits, kept = (predicted == real).float(), _kept(function, real, kwargs)
-    if kept is None:
-        return torch.stack([hits.sum(), torch.full_like(hits.sum(), float(hits.numel()))])
-    return torch.stack([(hits * kept).sum(), kept.sum()])
-
-
-def _kept(function: str, real: Tensor | None, kwargs: dict[str, Any]) -> Tensor | None:
-    """1 for each target that counts, 0 for ignored ones; None where none can be ignored."""
-    if function not in CLASS_INDEX_LOSSES or real is None:
-        return None
-    kept: Tensor = real != kwargs.get("ignore_index", IGNORED)
-    return kept.float()
-
-
-def _count(labels: Tensor, classes: int, kept: Tensor | None) -> Tensor:
-    """How often each class occurs, shape (classes,); labels outside 0 … classes-1 and ignored ones are not counted."""
-    counted = ((labels >= 0) & (labels < classes)).to(torch.float32)
-    if kept is not None:
-        counted = counted * kept
-    counts = torch.zeros(classes, dtype=torch.float32, device=labels.device)
-    return counts.index_add_(0, labels.clamp(0, classes - 1).long(), counted)

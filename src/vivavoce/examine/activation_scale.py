@@ -25,7 +25,8 @@ LARGE = 4.0  # times He's norm
 FAR_TOO_LARGE = 30.0  # times the default norm
 DEPTH_FACTOR = 1e3  # between the first and the last layer's deviation, whatever the weights
 FEWEST_LAYERS = 2  # layers out of scale: one may be meant (a last layer near zero)
-FROM_ABOVE = 3.0  # times chance level: where outputs of the wrong size begin, and a part of the run goes into making them smaller
+FROM_ABOVE = 3.0  # times chance level: where outputs of the wrong size begin
+LEFT_FROM_ABOVE = 0.25  # the same as `LEFT`, where a part of the run went into making them smaller
 LEFT = 0.5  # fraction of the reference loss that is left: a network that came below it has coped
 MOST_ZERO = 0.5  # fraction of the weights that are all zero: symmetric-weights is the name for that
 
@@ -122,7 +123,7 @@ def _suffered(run: Run, scale: Scale) -> bool:
         progress.chance is None and scale.middle > FAR_TOO_LARGE
     )  # the loss fell from where no network begins
     thrown = progress.chance is not None and progress.start > FROM_ABOVE * progress.chance
-    held_up = progress.remaining > (LEFT / 2 if thrown else LEFT)
+    held_up = progress.remaining > (LEFT_FROM_ABOVE if thrown else LEFT)
     return (not progress.learned and progress.had_room) or held_up or from_nowhere
 
 

@@ -17,6 +17,7 @@ from vivavoce.record.run import Run
 FEWEST_STEPS = 50  # steps at chance level before anything is said
 BELOW = 0.95  # fraction of chance level: a network that learned anything lies below it in its last half
 LANDED = 0.99  # fraction of chance level: a loss that came down to it from above and ended there has learned nothing
+HARDLY_ABOVE = 1.05  # fraction of chance level, of such a loss in the second half of the run
 ABOVE = 1.25  # fraction of chance level: far above it the network is not guessing, it is confidently wrong
 FALLING_Z = -2.6  # Mann–Kendall statistic of the second half, one-sided 0.5 %
 LUCK = 4.0  # standard errors that the accuracy may lie above the commonest class's share
@@ -49,7 +50,7 @@ def at_chance(run: Run, progress: Progress) -> bool:
     if progress.chance is None or progress.rows < FEWEST_STEPS or not progress.guessable:
         return False
     half = _second_half(progress)
-    landed = finished(run) and 1 <= half / progress.chance < 1 / BELOW and progress.end > LANDED * progress.chance
+    landed = finished(run) and 1 <= half / progress.chance < HARDLY_ABOVE and progress.end > LANDED * progress.chance
     falling = not landed and (
         progress.levels[-1] < half - SIGNIFICANT * progress.error or progress.trend(0.5).z < FALLING_Z
     )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vivavoce.examine.capacity_too_small import bottleneck
 from vivavoce.examine.detector import Detector
+from vivavoce.examine.doubt import HONEST_RANK, Doubt, doubt_of, doubts, late_doubt, skilled
 from vivavoce.examine.finding import Evidence, Finding, Remedy, RuledOut, Severity
 from vivavoce.examine.guessing import ABOVE, at_chance
 from vivavoce.examine.learning_rate_too_low import lengths_to_halve
@@ -20,16 +19,12 @@ from vivavoce.examine.underfitting import limit_of
 from vivavoce.examine.validation import FEWEST_PASSES, Validation, validation_of
 from vivavoce.measure.robust import median
 from vivavoce.record.run import Run
-from vivavoce.record.tracks import Track
 
-FEWEST_ERRORS = 8.0  # wrong examples: fewer say nothing
 ENOUGH_ERRORS = 25.0  # wrong examples that can speak for themselves
-HONEST_RANK = 0.2  # mean rank of the label among the other classes where the errors are honest; measured: 0 … 0.2
 LEAST_RANK = (
     0.25  # dropout and noise added to the inputs bring honest errors up to 0.22; a third of random labels: 0.35
 )
 CLEAR_RANK = 0.3  # where strong augmentation alone could make training errors so many more than those of validation
-RANK_SD = 0.3  # standard deviation of a rank that is uniform in [0, 1]
 CERTAIN = 3.0  # standard errors above `HONEST_RANK`
 LEAST_WRONG = 0.08  # fraction of wrong examples that is worth a word
 SURE_SHARE = 0.7  # error rate of the surer half over that of all: 1 where sureness says nothing; honest: 0 … 0.6
@@ -37,11 +32,9 @@ SURE_OF_TWO, SUREST_OF_TWO = (
     0.65,
     0.45,
 )  # the same of two classes, for the half and the quarter; honest: 0 … 0.5, 0 … 0.2
-GAP_OF_TWO = 0.25  # of the wrong examples: so many fewer on validation data
-LATE = 0.7  # of the run
+GAP, GAP_OF_TWO = 0.5, 0.25  # of the wrong examples: so many fewer on validation data
 LEAST_OF_TWO = 0.1  # fraction of wrong examples
 ERRORS_OF_TWO = 50.0  # wrong examples: nothing but sureness speaks of two classes
-SKILL = 0.4  # of the way from chance to no errors: below it the labels of honest errors rank 0.2 … 0.5, too
 WORTHLESS = 0.98  # fraction of chance level: a best validation loss above it says that nothing carries over
 BY_HEART = 0.85  # fraction of chance level that the training loss fell below meanwhile
 WELL = 0.5  # of the way from the commonest class's share to no errors
@@ -57,30 +50,6 @@ SLOW = 3.0  # run lengths that halving the loss would take
 RARE = 0.05  # share of the rarest of two classes; of C classes, as many times less
 FEW_A_CLASS = 30  # examples of a class: fewer are learned by heart, whether their labels are right or wrong
 MOVING = 2e-5  # ‖Δw‖/‖w‖: the network moves, so that a loss at chance level is not for want of steps
-
-
-@dataclass(frozen=True)
-class Doubt:
-    """The wrong examples of skilled batches: their share, the mean rank of their labels, and of how many errors.
-
-    `rank` is NaN where there are only two classes.
-    """
-
-    wrong: float
-    rank: float
-    sure: float  # errors among the surer half of each batch
-    surest: float  # errors among the surest quarter
-    errors: float
-
-    @property
-    def rank_error(self) -> float:
-        """Standard error of the rank."""
-        return RANK_SD / math.sqrt(max(1.0, self.errors))
-
-    @property
-    def z(self) -> float:
-        """Standard errors by which the rank lies above that of honest errors."""
-        return (self.rank - HONEST_RANK) / self.rank_error
 
 
 class LabelNoise(Detector):
@@ -124,51 +93,6 @@ class LabelNoise(Detector):
             )
 
 
-def doubt_of(run: Run, progress: Progress) -> Doubt | None:
-    """The wrong examples of the batches in which the network showed skill; None where there were too few."""
-    track = _doubts(run, progress)
-    if track is None:
-        return None
-    limit = _skilled(progress)
-    if _of_two(progress) and not median(track.mean[len(track) // 2 :, 0]) < limit:
-        return None  # batches that were lucky, of a task where yes and no hang on little
-    return _doubt(track, track.mean[:, 0] < limit)
-
-
-def _late_doubt(run: Run, progress: Progress) -> Doubt | None:
-    """The same of all batches near the end of the run: for networks whose skill shows elsewhere."""
-    track = _doubts(run, progress)
-    return None if track is None else _doubt(track, track.steps > LATE * run.steps)
-
-
-def _doubts(run: Run, progress: Progress) -> Track | None:
-    owner = ("loss", progress.loss.id) if progress.loss else None
-    return next((track for track in run.tracks("label_doubt") if track.owner == owner), None)
-
-
-def _of_two(progress: Progress) -> bool:
-    return progress.loss is None or (progress.loss.classes or 2) <= 2
-
-
-def _skilled(progress: Progress) -> float:
-    """The fraction of wrong examples below which a network shows skill."""
-    classes = progress.loss.classes if progress.loss else None
-    return (1 - SKILL) * (1 - 1 / max(2, classes or 2))
-
-
-def _doubt(track: Track, rows: NDArray[np.bool_]) -> Doubt | None:
-    column = {name: track.mean[rows, i] for i, name in enumerate(track.columns)}
-    rank, examples, errors = column["rank"], column["examples"], column["errors"]
-    counted = float(np.nansum(errors))
-    if counted < FEWEST_ERRORS:
-        return None
-    known = np.isfinite(rank) & (errors > 0)
-    mean_rank = float(np.average(rank[known], weights=errors[known])) if known.any() else math.nan
-    half = float(np.average(column["sure_wrong"], weights=examples))
-    quarter = float(np.average(column["surest_wrong"], weights=examples)) if "surest_wrong" in column else math.nan
-    return Doubt(counted / float(np.nansum(examples)), mean_rank, half, quarter, counted)
-
-
 def _noisy(doubt: Doubt) -> bool:
     if math.isnan(doubt.rank):
         return (
@@ -192,12 +116,12 @@ def _clean_elsewhere(run: Run, progress: Progress, validation: Validation) -> tu
 
     What it did last in training is held against what it had reached on the validation data before: it may learn fast.
     """
-    track = _doubts(run, progress)
+    track = doubts(run, progress)
     until = int(track.steps[-1]) if track is not None and len(track) else 0
     known = np.isfinite(validation.accuracy)
     for doubt, rows in (
         (doubt_of(run, progress), known),
-        (_late_doubt(run, progress), known & (validation.steps <= until)),
+        (late_doubt(run, progress), known & (validation.steps <= until)),
     ):
         if doubt is not None and rows.any():
             reached = float(validation.accuracy[rows][-1])
@@ -208,7 +132,7 @@ def _clean_elsewhere(run: Run, progress: Progress, validation: Validation) -> tu
 
 def _better_elsewhere(run: Run, progress: Progress, doubt: Doubt, reached: float) -> bool:
     """Far fewer errors on other data, whose labels are clean, then; dropout and augmentation leave near misses."""
-    if doubt.wrong < LEAST_WRONG or limit_of(run) or 1 - reached > _skilled(progress):
+    if doubt.wrong < LEAST_WRONG or limit_of(run) or 1 - reached > skilled(progress):
         return False
     error = math.sqrt(doubt.wrong * (1 - doubt.wrong) / max(1.0, doubt.errors / doubt.wrong))
     gap = doubt.wrong - (1 - reached)
@@ -217,7 +141,7 @@ def _better_elsewhere(run: Run, progress: Progress, doubt: Doubt, reached: float
     if math.isnan(doubt.rank):
         return gap > GAP_OF_TWO * doubt.wrong and _noisy(doubt)
     far = doubt.rank > max(CLEAR_RANK, LEAST_RANK + CERTAIN * doubt.rank_error)
-    return gap > 0.5 * doubt.wrong and doubt.sure > SURE_SHARE * doubt.wrong and far
+    return gap > GAP * doubt.wrong and doubt.sure > SURE_SHARE * doubt.wrong and far
 
 
 def rarest_share(run: Run, progress: Progress) -> float:

@@ -44,6 +44,7 @@ EARLY = 5  # samples: one step of the right (wrong) size is enough to ruin a net
 SATURATED = 0.8  # fraction of a module's outputs, before the first step: then the initialisation is to blame
 POOR = 0.1  # fraction of the loss that is left: updates this large keep a network from doing better
 JUMP = 10.0  # times the first loss: what a first step of the wrong size makes of it
+MOST = 0.5  # of the run
 THROWN = 3.0  # times chance level: a classifier that is worse was thrown there
 UNLEARNED = 0.5  # fraction of the reference loss that had been reached before all of it was lost again
 UNTOLD = 1.5  # times chance level: where a network begins that says the same of every example
@@ -140,7 +141,7 @@ def _gained_nothing(progress: Progress) -> bool:
     chance = progress.chance
     if chance is None or not progress.guessable or not progress.had_room:
         return False
-    stood = float((progress.levels > GUESSED * chance).mean()) > 0.5
+    stood = float((progress.levels > GUESSED * chance).mean()) > MOST
     return progress.end > GUESSED * chance or (stood and progress.remaining > UNLEARNED)
 
 
@@ -206,7 +207,7 @@ def _harm(run: Run, progress: Progress | None, largest: float) -> tuple[str, Sev
             "warning",
         )
     thrown = _thrown(progress) if largest >= LARGE else 0.0
-    if thrown > 0.5 or (thrown > 0 and progress.remaining > UNLEARNED and not progress.falling):
+    if thrown > MOST or (thrown > 0 and progress.remaining > UNLEARNED and not progress.falling):
         return f"the loss rose to {highest:.3g}, more than {THROWN:g} times what guessing gives", "warning"
     if largest >= LARGE and progress.remaining > UNLEARNED and (lost := _unlearned(progress)):
         return lost, "warning"
@@ -284,7 +285,7 @@ def _finding(run: Run, optimizer: Optimizer, largest: float, harm: str, severity
                 LARGE,
                 "TheDeepChecker (log10 > −1), DeepDiagnosis (> 0.1)",
             ),
-            *((Evidence("learning rate", highest if warmed and highest else rate),) if rate else ()),
+            *((Evidence("learning rate", highest if warmed else rate),) if rate and highest else ()),
         ),
         remedies=(
             *remedies,

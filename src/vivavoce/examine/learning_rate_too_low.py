@@ -27,6 +27,7 @@ from vivavoce.record.run import Run
 
 SMALL = 1e-4  # ‖Δw‖/‖w‖ of the median weight (TheDeepChecker: below 1e-4)
 USUAL = 1e-3  # ‖Δw‖/‖w‖ aimed at by the remedy (Karpathy's rule of thumb; healthy networks measured: 2e-4 … 2e-2)
+SLOW = 5e-4  # ‖Δw‖/‖w‖: half of the usual, enough where nothing but time is missing
 GONE = 0.01  # fraction of the highest learning rate
 EARLY = 0.25  # fraction of the run
 HALFWAY = 0.5  # fraction of the run by which much of the loss must be left
@@ -71,7 +72,7 @@ class LearningRateTooLow(Detector):
         early = _decayed(run, optimizer) or _faded(run, weights)
         if early and progress is not None and progress.bounded and _wasted(run, progress, early):
             yield _decayed_finding(run, optimizer, early, progress)
-        elif progress is not None and 0 < update < USUAL / 2 and finished(run) and _on_its_way(progress):
+        elif progress is not None and 0 < update < SLOW and finished(run) and _on_its_way(progress):
             yield _finding(run, optimizer, update, progress)
         elif update >= SMALL:
             yield RuledOut(self.slug, f"update ratio {update:.1e}")

@@ -15,6 +15,7 @@ from vivavoce.measure.robust import median
 from vivavoce.record.entities import Loss, Node, Optimizer
 from vivavoce.record.run import Run
 
+BELOW_ZERO = -0.1  # nats: what is added to a probability before its logarithm, 1e-2 at most, brings less
 ONE = 1e-6  # difference from 1 that a softmax over one unit may show
 
 #: (loss function, start of the operation before it): what is wrong, what to write.
@@ -105,9 +106,10 @@ def _problem(run: Run, site: Loss) -> tuple[str, str] | None:
 
 
 def _below_zero(run: Run, site: Loss) -> float:
-    """The lowest value of a loss in training where it lies below zero; else 0."""
+    """The lowest value of a loss in training where it lies below zero; else 0. log(p + 1e-6) of a certain p is no such value."""
     values = run.series("train/function_loss", ("loss", site.id)).finite
-    return min(0.0, float(values.minimum.min())) if len(values) else 0.0
+    lowest = float(values.minimum.min()) if len(values) else 0.0
+    return lowest if lowest < BELOW_ZERO else 0.0
 
 
 def _held_up(run: Run) -> bool:

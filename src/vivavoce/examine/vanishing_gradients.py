@@ -19,10 +19,8 @@ from vivavoce.record.run import Run
 RATIO = 1e-3  # first over last layer, of ‖g‖/‖w‖ (AUTOTRAINER: ratio below 1e-3)
 DECAY_Z = 2.0  # Mann–Kendall statistic of the growth with depth: one layer out of line is not vanishing
 MUCH_LEFT = 0.5  # fraction of chance level: a loss that came to rest there learned what the last layers alone could
-WAITED, NOTHING = (
-    0.5,
-    0.95,
-)  # of the run at this fraction of chance level: the last layers learn first, once the others have moved
+NOTHING = 0.95  # fraction of chance level
+WAITED = 0.5  # of the run there: the last layers learn once the others have moved
 FEWEST_LAYERS = 4  # weight matrices: with fewer there is no depth to vanish over
 EARLY = 10  # samples from the start
 

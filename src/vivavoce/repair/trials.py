@@ -110,13 +110,15 @@ class Trials:
         treated = {finding.slug for finding in findings}
         first: list[Arm] = []
         for seed, outcome in sorted(self.control.outcomes.items()):
-            if seed == 0 or outcome.store is None or not outcome.grave:
+            cause = next((found.slug for found in outcome.grave if found.primary), None)
+            if seed == 0 or cause is None or cause in treated:
                 continue
-            run = open_run(Path(outcome.store))
-            found = [finding for finding in examine(run).findings if finding.severity != "note"]
-            if found and found[0].slug not in treated:
-                treated.add(found[0].slug)
-                first += self._arms(run, found[:1], self.control, (*first, *arms))
+            treated.add(cause)
+            store = outcome.store or self.observe(self.control, self.scratch, seed=seed).store  # no worker keeps one
+            if store is not None:
+                run = open_run(Path(store))
+                grave = [finding for finding in examine(run).findings if finding.severity != "note"]
+                first += self._arms(run, grave[:1], self.control, (*first, *arms))
         return [*first, *arms][: max(0, self.options.trials - self._tried)]
 
     def _check_control(self) -> None:
@@ -257,13 +259,13 @@ class Trials:
 
     # runs ----------------------------------------------------------------------------------------------------------
 
-    def observe(self, arm: Arm, keep: Path, sweep: Sweep | None = None) -> Outcome:
-        """Run an arm with the original seeds here, and keep the recorded run."""
-        specification = self._specification(arm, 0)
+    def observe(self, arm: Arm, keep: Path, sweep: Sweep | None = None, seed: int = 0) -> Outcome:
+        """Run an arm here, with the original seeds unless told otherwise, and keep the recorded run."""
+        specification = self._specification(arm, seed)
         if sweep is not None:
             specification = replace(specification, sweep=sweep, budget=Budget(sweep.steps))
         outcome = conduct(specification, keep=keep, limit=self._limit())
-        arm.outcomes[0] = outcome
+        arm.outcomes[seed] = outcome
         self.listener.ended(outcome)
         return outcome
 
