@@ -100,7 +100,7 @@ def _finding_few(progress: Progress, name: str, examples: float, size: int, rati
             Evidence("commonest over rarest class", ratio, "×", FAR_FEWER),
         ),
         remedies=(
-            Remedy("more-examples", "collect or make more examples of the class", "augmentation, or another source"),
+            Remedy("more-data", "collect or make more examples of the class", "augmentation, or another source"),
             *_BALANCE,
         ),
     )  # fmt: skip
