@@ -54,8 +54,7 @@ Intervals are 95 %, from resampling programs: runs of one program resemble each 
 PEERS = """## Others on the same runs
 
 **Rule sets** are the published ones, from their published thresholds (`bench/_rulesets.py`), over what Viva recorded of the same runs.
-**Packages** are other people's, run in the same programs (`python bench/accuracy.py peers`), as many as there was time for, in the drawn
-order.
+**Packages** are other people's, run in the same programs (`python bench/accuracy.py peers`) with seed 0.
 What they say is mapped to Viva's names generously: an alarm is right if any cause that it could stand for is accepted.
 
 """
