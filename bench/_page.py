@@ -64,7 +64,7 @@ training and in evaluation, inputs and dropout in evaluation, predictions and ta
 the operations behind the last layer, the order of the examples, the noise of the gradients, the game of two networks.
 
 What was tried and taken out, because it found no miss or cried wolf: evaluations under `no_grad` without `eval()` as a sign of one that was forgotten
-(no miss found, one false alarm more); lower thresholds (of the rule sets above, those with the highest recall alarm on four of five healthy runs and more).
+(no miss found, one false alarm more); lower thresholds (the rule sets and the package with a higher recall than ours alarm on four of five healthy runs and more).
 Considered and left: a validation loss below the training loss as a sign of wrong targets in a regression (dropout, noise on the
 inputs and augmentation do the same); targets read from the graph of a likelihood written by hand (the actions of a policy gradient look alike).
 

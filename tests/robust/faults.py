@@ -20,7 +20,20 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 import vivavoce
-from vivavoce.attach import budget, failures, graph, modules, numbers, readback, registry, session, sites
+from vivavoce.attach import (
+    budget,
+    failures,
+    graph,
+    groups,
+    modules,
+    numbers,
+    optimizer_signals,
+    optimizer_state,
+    readback,
+    registry,
+    session,
+    sites,
+)
 
 LIFE = {"install", "uninstall", "fail", "fault", "finish"}  # what a session is made and ended with is not broken here
 HELPERS = (
@@ -30,6 +43,9 @@ HELPERS = (
     budget.Budget,
     sites.Sites,
     session.Session,
+    optimizer_state.OptimizerState,
+    optimizer_signals.OptimizerSignals,
+    groups,
     numbers,
     modules,
     graph,
@@ -103,6 +119,8 @@ def observe(owner: Any, name: str, expected: str, folder: str) -> dict[str, Any]
         setattr(owner, name, original)
         with contextlib.suppress(Exception):
             watch._session.uninstall()
+        with contextlib.suppress(Exception):
+            watch._session.recorder.close()  # its thread would speak up in the next observation
     warned = [line for line in said.getvalue().splitlines() if line.startswith("viva ▸")]
     return {"calls": len(calls), "same": same, "error": error, "faults": faults, "warned": warned}
 
