@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from vivavoce.attach.optimizer_state import OptimizerState
+
 
 class Batch(torch.Tensor):
     """A tensor that can be watched for its end."""
@@ -36,6 +38,38 @@ def test_models_and_optimizers(watching):
         del model, optimizer
         assert not any(alive(*references))
     assert len(run.run.parameters) == 4
+
+
+def test_an_optimizer_that_is_collected_while_viva_looks_at_all_of_them(watching, monkeypatch):
+    """The garbage collector runs wherever objects are made, in the midst of a loop of Viva's too."""
+
+    def in_a_cycle():
+        model = nn.Linear(3, 2)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        step(model, optimizer, torch.randn(8, 3))
+        optimizer.myself = optimizer
+        return weakref.ref(optimizer)
+
+    original = OptimizerState.backward_begins
+
+    def collecting(state):
+        gc.collect()
+        original(state)
+
+    gc.disable()
+    try:
+        with watching() as run:
+            model = nn.Linear(3, 2)
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+            step(model, optimizer, torch.randn(8, 3))
+            others = in_a_cycle(), in_a_cycle()
+            assert all(other() is not None for other in others)
+            monkeypatch.setattr(OptimizerState, "backward_begins", collecting)
+            step(model, optimizer, torch.randn(8, 3))
+            assert not any(other() is not None for other in others)
+    finally:
+        gc.enable()
+    assert [event.data for event in run.run.events("tap-off")] == []
 
 
 def test_losses_graphs_and_batches(watching):

@@ -232,7 +232,7 @@ class _Stash:
         roots = [root for state in session.registry.models.values() if (root := state.root()) is not None]
         with aside(session):
             self.twin = Twin(session, roots)
-            for state in session.optimizers.states.values():
+            for state in session.optimizers.known():
                 for parameter in state.parameters:
                     self.twin.leaf(parameter)
         self.batch = {path: tensor.detach().clone() for path, tensor in variables(session).items()}

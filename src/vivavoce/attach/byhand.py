@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vivavoce.attach import numbers
 from vivavoce.attach.budget import now
-from vivavoce.attach.optimizers import OptimizerState
+from vivavoce.attach.optimizer_state import OptimizerState
 from vivavoce.attach.registry import variable_name
 
 if TYPE_CHECKING:
@@ -121,9 +121,9 @@ class ByHand:
         session.begin_step(state)
         if not state.parameters:
             return
-        tap.read_gradients(state, session.step, None if handed is None else handed.gradients)
+        tap.signals.read_gradients(state, session.step, None if handed is None else handed.gradients)
         if state.before is not None and len(state.before) == len(state.parameters):
-            tap.record_change(state, state.before)
+            tap.signals.record_change(state, state.before)
             state.before, state.deep = None, False
         elif state.deep:
             state.before = [numbers.sample(tensor).clone() for tensor in state.parameters]

@@ -197,7 +197,7 @@ class Capture:
 
     def _trained(self, tensor: Tensor) -> bool:
         """Whether a leaf is a weight: a model's or an optimizer's own. Other leaves are inputs to be differentiated by."""
-        states = self.session.optimizers.states.values()
+        states = self.session.optimizers.known()
         held = any(tensor is p for state in states for p in state.parameters)
         return held or self.session.registry.parameter(tensor) is not None
 

@@ -14,7 +14,7 @@ from vivavoce.attach.graph import leaf_of, walk
 from vivavoce.record.entities import Site
 
 if TYPE_CHECKING:
-    from vivavoce.attach.optimizers import OptimizerState
+    from vivavoce.attach.optimizer_state import OptimizerState
     from vivavoce.attach.session import Session
 
 BAD_TARGET = "its target holds a NaN or an infinity"

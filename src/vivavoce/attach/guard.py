@@ -21,7 +21,7 @@ from vivavoce.attach.budget import now
 from vivavoce.attach.guard_loans import Loans, held_by, leaves_alone_without_gradient
 from vivavoce.attach.guard_rules import Failures, Growth
 from vivavoce.attach.guard_snapshot import Snapshot, finite
-from vivavoce.attach.optimizers import OptimizerState
+from vivavoce.attach.optimizer_state import OptimizerState
 from vivavoce.attach.tap import Tap
 from vivavoce.record.recorder import warn
 
@@ -273,7 +273,7 @@ class Guard(Tap):
         session.budget.alarm(session.step)
         if session.light.on:
             session.look_closer()
-            session.optimizers.read_gradients(state, session.step)
+            session.optimizers.signals.read_gradients(state, session.step)
 
     def _keep_snapshot(self, sound: bool) -> None:
         """Between two rounds of the optimizers, as often as the budget pays for it: copy the weights where they are sound."""
@@ -281,7 +281,7 @@ class Guard(Tap):
         if not sound or not session.at_start_of_round or now() < self._next_snapshot:
             return
         started = now()
-        optimizers = [o for s in session.optimizers.states.values() if (o := s.optimizer()) is not None]
+        optimizers = [o for s in session.optimizers.known() if (o := s.optimizer()) is not None]
         roots = [root for s in session.registry.models.values() if (root := s.root()) is not None]
         taken = Snapshot(session.step, optimizers, roots, list(self._scalers))
         if self._newest is not None and (self._older is None or self._newest.step - self._older.step >= OLDER):

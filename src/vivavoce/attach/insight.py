@@ -17,7 +17,7 @@ from vivavoce.attach.rivalry import Rivals
 from vivavoce.attach.tap import Tap
 
 if TYPE_CHECKING:
-    from vivavoce.attach.optimizers import OptimizerState
+    from vivavoce.attach.optimizer_state import OptimizerState
     from vivavoce.attach.session import Session
 
 ROWS = 128  # units of a weight, examples of a batch that are compared

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from vivavoce.attach.optimizers import OptimizerState
+    from vivavoce.attach.optimizer_state import OptimizerState
     from vivavoce.attach.session import Session
 
 _C_TYPES: dict[torch.dtype, Any] = {torch.float32: ctypes.c_float, torch.float64: ctypes.c_double}
@@ -59,7 +59,8 @@ class Light:
         self.left = self._settled = steps
         self.backward_calls = 0
         if self.on and not self.barred and _is_simple(session):
-            ((self.key, self.state),) = session.optimizers.states.items()
+            (self.state,) = session.optimizers.known()
+            self.key = id(self.state.optimizer())
             if not session.failures.exhausted:
                 self.sentinel, self.kind = self.state.sentinel, _kind_of(self.state.sentinel)
             self.fast = not session.losses.waiting
@@ -111,7 +112,7 @@ def _kind_of(parameter: Tensor | None) -> Any:
 
 def _is_simple(session: Session) -> bool:
     """One optimizer with dense gradients on the CPU and no closure, nothing compiled, nothing under way."""
-    states = list(session.optimizers.states.values())
+    states = session.optimizers.known()
     return (
         len(states) == 1
         and states[0].simple

@@ -10,7 +10,7 @@ from torch import Tensor
 from vivavoce.record.entities import Site
 
 if TYPE_CHECKING:
-    from vivavoce.attach.optimizers import OptimizerState
+    from vivavoce.attach.optimizer_state import OptimizerState
     from vivavoce.record.recorder import SignalWriter
 
 MOST_ALIKE = 8  # optimizers of one line that are recorded one by one; the next goes on as the latest of them

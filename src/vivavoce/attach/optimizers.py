@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import weakref
 from collections import OrderedDict
@@ -11,10 +10,8 @@ from dataclasses import replace
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 from torch.optim.optimizer import (
     Optimizer,
     register_optimizer_step_post_hook,
@@ -22,57 +19,20 @@ from torch.optim.optimizer import (
 )
 from torch.utils.hooks import RemovableHandle
 
-from vivavoce.attach import numbers
+from vivavoce.attach import groups, numbers
 from vivavoce.attach.budget import now
 from vivavoce.attach.light import finite_at
 from vivavoce.attach.lineage import Lineages
+from vivavoce.attach.optimizer_signals import OptimizerSignals
+from vivavoce.attach.optimizer_state import OptimizerState
 from vivavoce.attach.sites import is_method_of, local_variables
 from vivavoce.attach.tap import Tap
 from vivavoce.record.entities import Optimizer as OptimizerEntity
-from vivavoce.record.entities import Site
 
 if TYPE_CHECKING:
     from vivavoce.attach.session import Session
-    from vivavoce.record.recorder import SignalWriter
 
-ALARM_GROWTH = 0.7  # nats: a total norm twice its running geometric mean raises the alarm
-NORM_MEMORY = 0.03  # weight of the newest log-norm in that mean
-NO_GRADIENT = -1.0  # stands for a gradient that is None
 MOST_MADE = 32  # optimizers whose parameters are noted when they are made
-PROBE_STEPS = 10  # steps in which a parameter with a gradient is looked for, to tell whether gradients are cleared
-
-
-class OptimizerState:
-    """What is known of one optimizer. Holds its parameters only as long as the optimizer lives."""
-
-    def __init__(self, id: int, optimizer: Any, site: Site | None) -> None:
-        self.id = id
-        self.optimizer = weakref.ref(optimizer) if optimizer is not None else lambda: None
-        self.class_name = type(optimizer).__name__ if optimizer is not None else ""
-        self.site = site
-        self.step_site: Site | None = None
-        self.zero_grad_site: Site | None = None
-        self.closure = False
-        self.sentinel: Tensor | None = None  # on the CPU, a parameter near the input: a NaN on its way back reaches it
-        self.simple = False  # every gradient is a plain dense real tensor
-        self.followed = True  # False where `watch` was given other models and optimizers
-        self.steps = 0
-        self.parameters: list[Tensor] = []
-        self.ids: list[int] = []
-        self.held = 0  # parameters in its groups, those without data counted
-        self.backward_calls = 0  # since the last step
-        self.stale = False  # gradients of before the last step were still there
-        self.probe: Tensor | None = None  # a parameter whose gradient tells whether it was cleared
-        self.probe_gradient: weakref.ref[Tensor] | None = None
-        self.probe_version = -1
-        self.learning_rates: list[float] = []
-        self.deep = False  # the coming step is sampled
-        self.before: list[Tensor] | None = None  # weights before a sampled step
-        self.log_norm: float | None = None  # running mean of the log of the total gradient norm
-        self.gradient_norm: SignalWriter | None = None
-        self.step_signal: SignalWriter | None = None
-        self.rate_signal: SignalWriter | None = None
-        self.forgetting: weakref.finalize[Any, Any] | None = None
 
 
 class OptimizerTap(Tap):
@@ -84,6 +44,7 @@ class OptimizerTap(Tap):
         super().__init__(session)
         self.states: dict[int, OptimizerState] = {}
         self._pre_handle = self._post_handle = RemovableHandle(OrderedDict())
+        self.signals = OptimizerSignals(session)
         self._light = session.light
         self._lineages = Lineages()
         self._made_with: dict[str, list[int]] = {}  # parameters by the optimizer's id, as it was made
@@ -102,7 +63,7 @@ class OptimizerTap(Tap):
         super().uninstall()
         self._pre_handle.remove()
         self._post_handle.remove()
-        for state in self.states.values():  # an optimizer that lives on shall not keep this session
+        for state in self.known():  # an optimizer that lives on shall not keep this session
             if state.forgetting is not None:
                 state.forgetting.detach()
 
@@ -110,6 +71,10 @@ class OptimizerTap(Tap):
     def depth(self) -> int:
         """How many optimizers are inside `step()` now: 2 where one steps another."""
         return len(self._stepping)
+
+    def known(self) -> list[OptimizerState]:
+        """The states at this moment. A copy: while one goes through them, an optimizer may be collected as garbage."""
+        return list(self.states.values())
 
     # construction -----------------------------------------------------------------------------------------------
 
@@ -134,7 +99,7 @@ class OptimizerTap(Tap):
             self.session.made[id(optimizer)] = site
         state = self.state_of(optimizer)
         if not state.steps:
-            parameters = _parameters_of(optimizer)
+            parameters = groups.parameters_of(optimizer)
             self.session.registry.discover(parameters, frame, self.session.step)
             self._note_made(state.id, parameters)
         self.session.budget.charge_setup(now() - started)
@@ -161,7 +126,7 @@ class OptimizerTap(Tap):
 
     def _new_state(self, optimizer: Any) -> OptimizerState:
         """A state of its own; or the next one of its lineage, which counts as having stepped already."""
-        site, parameters = self.session.made.get(id(optimizer)), _parameters_of(optimizer)
+        site, parameters = self.session.made.get(id(optimizer)), groups.parameters_of(optimizer)
         lineage = self._lineages.heir(site, type(optimizer).__name__, parameters)
         if lineage is None:
             return OptimizerState(self.session.take_optimizer_id(), optimizer, site)
@@ -206,10 +171,10 @@ class OptimizerTap(Tap):
                 return
             session.handed.optimizer_steps(optimizer)
             session.begin_step(state)
-            if state.steps == 0 or _changed(state, optimizer):
+            if state.steps == 0 or groups.count_parameters(optimizer) != state.held:
                 started = self._refresh(state, optimizer, _has_closure(args, kwargs), started)
             if not state.closure:
-                self.read_gradients(state, session.step)
+                self.signals.read_gradients(state, session.step)
             if state.deep:
                 self._keep_weights(state)
         except Exception as error:
@@ -276,11 +241,11 @@ class OptimizerTap(Tap):
             if not state.followed:
                 return
             if state.closure:
-                self.read_gradients(state, session.step)
+                self.signals.read_gradients(state, session.step)
             if state.deep:
                 self._compare_weights(state)
             state.steps += 1
-            self._read_rates(state, optimizer)
+            self.signals.read_rates(state, optimizer)
             self.close_step(state)
         except Exception as error:
             self.fail(error)
@@ -312,8 +277,8 @@ class OptimizerTap(Tap):
         """Learn an optimizer's parameters, at its first step and when groups were added. Returns a fresh start time."""
         session = self.session
         state.closure = closure
-        self.adopt(state, _parameters_of(optimizer))
-        state.held = _count_parameters(optimizer)
+        self.adopt(state, groups.parameters_of(optimizer))
+        state.held = groups.count_parameters(optimizer)
         if state.step_site is None:
             frame = session.sites.user_frame(2)
             while frame is not None and is_method_of(frame, optimizer):
@@ -345,17 +310,17 @@ class OptimizerTap(Tap):
 
     def _record(self, state: OptimizerState, optimizer: Any) -> None:
         index = {id(tensor): entity_id for tensor, entity_id in zip(state.parameters, state.ids, strict=True)}
-        groups = tuple(_group_json(group, index) for group in optimizer.param_groups)
-        state.rate_signal = self.session.recorder.signal("learning_rate", ("optimizer", state.id), range(len(groups)))
-        self.record_entity(state, groups)
+        facts = tuple(groups.facts(group, index) for group in optimizer.param_groups)
+        state.rate_signal = self.session.recorder.signal("learning_rate", ("optimizer", state.id), range(len(facts)))
+        self.record_entity(state, facts)
 
-    def record_entity(self, state: OptimizerState, groups: tuple[dict[str, Any], ...]) -> None:
+    def record_entity(self, state: OptimizerState, facts: tuple[dict[str, Any], ...]) -> None:
         """Record an optimizer."""
         self.session.recorder.entity(
             OptimizerEntity(
                 id=state.id,
                 class_name=state.class_name,
-                groups=groups,
+                groups=facts,
                 site=state.site,
                 step_site=state.step_site,
                 zero_grad_site=state.zero_grad_site,
@@ -363,63 +328,7 @@ class OptimizerTap(Tap):
             )
         )
 
-    # signals ----------------------------------------------------------------------------------------------------
-
-    def read_gradients(self, state: OptimizerState, step: int, handed: list[Tensor | None] | None = None) -> None:
-        """Record the norms of all gradients of an optimizer's parameters, or of those given; one fused reading a device."""
-        count = len(state.parameters)
-        gradients = [parameter.grad for parameter in state.parameters] if handed is None else handed
-        present = [gradient for gradient in gradients if gradient is not None]
-        if not state.simple:
-            present = [numbers.plain(gradient) for gradient in present]
-        if not present:
-            self._deliver(state, step, [NO_GRADIENT] * count)
-            return
-        where = None if len(present) == count else [i for i, gradient in enumerate(gradients) if gradient is not None]
-
-        def deliver(values: list[float]) -> None:
-            if where is not None:
-                row = [NO_GRADIENT] * count
-                for index, value in zip(where, values, strict=True):
-                    row[index] = value
-                self._deliver(state, step, row)
-            else:
-                self._deliver(state, step, values)
-
-        self.session.readback.read(numbers.norms(present), deliver)
-
-    def _deliver(self, state: OptimizerState, step: int, row: list[float]) -> None:
-        signal, session = state.gradient_norm, self.session
-        if signal is None or len(row) != len(signal.columns):
-            return
-        signal.append(step, np.array(row))
-        present = [norm for norm in row if norm != NO_GRADIENT] if NO_GRADIENT in row else row
-        total = session.latest.gradient_norm = math.hypot(*present)
-        if not math.isfinite(total):
-            if not session.failures.exhausted:
-                session.budget.alarm(session.step)
-            session.failures.gradient(state, step, np.array(row))
-        elif total > 0:
-            self._watch_growth(state, math.log(total))
-
-    def _watch_growth(self, state: OptimizerState, log_norm: float) -> None:
-        if state.log_norm is None:
-            state.log_norm = log_norm
-        elif log_norm - state.log_norm > ALARM_GROWTH:
-            self.session.budget.alarm(self.session.step)
-        state.log_norm += NORM_MEMORY * (log_norm - state.log_norm)
-
-    def _read_rates(self, state: OptimizerState, optimizer: Any) -> None:
-        rates = [group.get("lr", math.nan) for group in optimizer.param_groups]
-        if rates != state.learning_rates:
-            if any(isinstance(rate, Tensor) for rate in rates):
-                if any(isinstance(rate, Tensor) and rate.device.type != "cpu" for rate in rates):
-                    return  # reading it would make the device wait
-                rates = [float(rate) for rate in rates]
-            signal = state.rate_signal
-            if signal is not None and rates != state.learning_rates and len(rates) == len(signal.columns):
-                signal.append(self.session.step, rates)
-            state.learning_rates = rates
+    # weights around a sampled step -----------------------------------------------------------------------------------
 
     def _keep_weights(self, state: OptimizerState) -> None:
         started = now()
@@ -431,28 +340,8 @@ class OptimizerTap(Tap):
         started = now()
         before, state.before, state.deep = state.before, None, False
         if before is not None and len(before) == len(state.parameters) and before:
-            self.record_change(state, before)
+            self.signals.record_change(state, before)
         self._charge_deep(started)
-
-    def record_change(self, state: OptimizerState, before: list[Tensor]) -> None:
-        """Record norms of the weights before a step and the ratio of the step's change to them."""
-        session, step = self.session, self.session.step
-        after = [numbers.sample(parameter) for parameter in state.parameters]
-        changes = [new - old if new.shape == old.shape else old for new, old in zip(after, before, strict=True)]
-        scales = [
-            math.sqrt(numbers.reals(p) / max(b.numel(), 1)) for p, b in zip(state.parameters, before, strict=True)
-        ]
-        owner = ("optimizer", state.id)
-        weights_signal = session.recorder.signal("weight_norm", owner, tuple(state.ids))
-        ratio_signal = session.recorder.signal("update_ratio", owner, tuple(state.ids))
-
-        def deliver(values: list[float]) -> None:
-            weights, change = np.array(values[: len(before)]), np.array(values[len(before) :])
-            weights_signal.append(step, weights * np.array(scales))
-            with np.errstate(divide="ignore", invalid="ignore"):
-                ratio_signal.append(step, np.where(weights > 0, change / weights, np.where(change > 0, np.nan, 0.0)))
-
-        session.readback.read(numbers.norms(before + changes), deliver)
 
     def _charge_deep(self, started: float) -> None:
         spent = now() - started
@@ -483,65 +372,34 @@ class OptimizerTap(Tap):
                 self._record(state, optimizer)
 
     def close_step(self, state: OptimizerState) -> None:
-        """Remember a gradient and its version, so that the next backward can tell whether it was cleared."""
+        """Record what came before a step, and remember its gradients."""
         session = self.session
         if state.step_signal is not None:
             state.step_signal.append(
                 session.step, (state.backward_calls, 1.0 if state.stale else 0.0, session.last_step_seconds)
             )
-        self._mark_gradient(state)
+        state.mark_gradient()
 
     def mark_gradients(self) -> None:
         """Light steps are over: the gradients as they are now are those of before the next step."""
-        for state in self.states.values():
-            self._mark_gradient(state)
+        for state in self.known():
+            state.mark_gradient()
 
     def forget_gradients(self) -> None:
         """Light steps end in the middle of a step: nothing can be said on what its gradients were before."""
-        for state in self.states.values():
-            state.probe_gradient = None
-
-    def _mark_gradient(self, state: OptimizerState) -> None:
-        state.backward_calls = 0
-        state.stale = False
-        gradient = state.probe.grad if state.probe is not None else None
-        if gradient is None and state.steps <= PROBE_STEPS:
-            with_gradient = [p for p in state.parameters if p.grad is not None]
-            state.probe = min(with_gradient, key=Tensor.numel, default=None)
-            state.sentinel = next((p for p in with_gradient if p.is_cpu and numbers.simple(p.grad)), None)
-            gradient = state.probe.grad if state.probe is not None else None
-            state.simple = len(with_gradient) == len(state.parameters) and all(
-                type(p) in (Tensor, Parameter) and numbers.simple(p.grad) for p in with_gradient
-            )
-        if gradient is None:
-            state.probe_gradient = None
-        else:
-            state.probe_gradient = weakref.ref(gradient)
-            state.probe_version = gradient._version
+        for state in self.known():
+            state.forget_gradient()
 
     def count_backward(self) -> None:
         """A backward call of a light step starts."""
         self._light.backward_calls += 1
-        for state in self.states.values():
+        for state in self.known():
             state.backward_calls += 1
 
     def backward_begins(self) -> None:
-        """A backward call starts: count it, and see whether gradients of before the last step are still there.
-
-        Another network's backward may come in between (GANs), so a gradient counts as carried over only where it is
-        still there when the last backward before the step begins.
-        """
-        for state in self.states.values():
-            gradient = state.probe.grad if state.probe is not None else None
-            if gradient is None:
-                state.stale = False
-            elif state.backward_calls == 0:
-                same = state.probe_gradient is not None and gradient is state.probe_gradient()
-                unchanged = same and gradient._version == state.probe_version
-                state.stale = unchanged and numbers.holds_anything(gradient)
-            elif state.stale:
-                state.stale = numbers.holds_anything(gradient)
-            state.backward_calls += 1
+        """A backward call starts."""
+        for state in self.known():
+            state.backward_begins()
 
 
 def _nothing(optimizer: Any, args: Any, kwargs: Any) -> None:
@@ -561,34 +419,3 @@ def _still_stepping(stepping: list[int]) -> list[int]:
             alive.append(id(local_variables(frame).get("self")))
         frame = frame.f_back
     return [other for other in stepping if other in alive[1:]]  # the first is the call that is being looked at
-
-
-def _parameters_of(optimizer: Any) -> list[Tensor]:
-    """The optimizer's tensors that hold data: those on the meta device have none to look at."""
-    tensors = [p for group in optimizer.param_groups for p in group["params"] if isinstance(p, Tensor)]
-    return [p for p in tensors if not p.is_meta]
-
-
-def _count_parameters(optimizer: Any) -> int:
-    count = 0
-    for group in optimizer.param_groups:
-        count += len(group["params"])
-    return count
-
-
-def _changed(state: OptimizerState, optimizer: Any) -> bool:
-    """Whether parameters were added since the optimizer was recorded."""
-    return _count_parameters(optimizer) != state.held
-
-
-def _group_json(group: dict[str, Any], index: dict[int, int]) -> dict[str, Any]:
-    data: dict[str, Any] = {"parameters": [index[id(p)] for p in group["params"] if id(p) in index]}
-    for key, value in group.items():
-        name = "learning_rate" if key == "lr" else key
-        if isinstance(value, Tensor):
-            value = float(value) if value.numel() == 1 and value.device.type == "cpu" else None
-        if isinstance(value, (int, float, bool, str)):
-            data[name] = value
-        elif isinstance(value, (tuple, list)) and all(isinstance(item, (int, float)) for item in value):
-            data[name] = list(value)
-    return data

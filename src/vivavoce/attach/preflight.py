@@ -81,7 +81,7 @@ class Preflight(Tap):
             try:
                 self._disarm()
                 self._note_gradients()
-                self._held = [state.optimizer() for state in session.optimizers.states.values()]
+                self._held = [state.optimizer() for state in session.optimizers.known()]
                 self.calls, self._calls = max(1, self._calls), 0
                 if session.coming in CAPTURED:
                     self._arm()

@@ -164,7 +164,7 @@ class Trials:
 
     def _optimizers(self, factor: float) -> list[tuple[Any, bool]]:
         made = []
-        for state in self.session.optimizers.states.values():
+        for state in self.session.optimizers.known():
             original = state.optimizer()
             if original is not None:
                 fresh = fresh_optimizer(original, self.rehearsal.twin.copied, factor)
@@ -176,7 +176,7 @@ class Trials:
 
     def own_rate(self) -> float:
         """The script's learning rate: the largest of the groups, the goal of a warm-up included."""
-        optimizers = [o for s in self.session.optimizers.states.values() if (o := s.optimizer()) is not None]
+        optimizers = [o for s in self.session.optimizers.known() if (o := s.optimizer()) is not None]
         rates = [r for optimizer in optimizers for group in optimizer.param_groups if (r := rate_of(group)) is not None]
         if not rates or max(rates) <= 0:
             raise NotCheckedError("no optimizer has a learning rate above zero")

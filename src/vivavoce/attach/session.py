@@ -29,7 +29,7 @@ from vivavoce.settings import Settings
 
 if TYPE_CHECKING:
     from vivavoce.attach.byhand import ByHand, Patience
-    from vivavoce.attach.optimizers import OptimizerState
+    from vivavoce.attach.optimizer_state import OptimizerState
     from vivavoce.attach.tap import Tap
 
 LONGEST_SAMPLE = 8  # steps after which a deep sample ends, even where an optimizer has not stepped again
@@ -418,7 +418,7 @@ class Session:
         self._light_since = 0
         if self.deep:
             self._maybe_end_sample()
-        if self.graph.asking and (self.step > 1 or all(s.steps for s in self.optimizers.states.values())):
+        if self.graph.asking and (self.step > 1 or all(s.steps for s in self.optimizers.known())):
             self.graph.stop_asking()
         self._full_left -= 1
         if self._full_left <= 0:
@@ -472,7 +472,7 @@ class Session:
             self.backward.hand_over()
 
     def _maybe_end_sample(self) -> None:
-        waiting = any(s.deep for s in self.optimizers.states.values() if s.id in self._round | self._last_round)
+        waiting = any(s.deep for s in self.optimizers.known() if s.id in self._round | self._last_round)
         if waiting and self.step - self._deep_since < LONGEST_SAMPLE:
             return
         self.deep = False
@@ -484,7 +484,7 @@ class Session:
     def _begin_sample(self) -> None:
         self.deep = True
         self._deep_since = self.step
-        for state in self.optimizers.states.values():
+        for state in self.optimizers.known():
             state.deep = True
         if self.by_hand is not None:
             self.by_hand.state.deep = True
@@ -529,7 +529,7 @@ class Session:
 
     def gradients_fresh(self) -> bool:
         """Whether a backward call came after the last step."""
-        return any(state.backward_calls for state in self.optimizers.states.values())
+        return any(state.backward_calls for state in self.optimizers.known())
 
     def evaluating(self) -> bool:
         """Whether all known models are in evaluation mode."""
