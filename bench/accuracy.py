@@ -278,7 +278,15 @@ def _print_effects(program: Program, found: dict[str, plain.Effect]) -> int:
 
 def _selected(arguments: argparse.Namespace) -> list[Program]:
     pattern = arguments.only.partition("/")[0]
-    return [program for program in load(arguments.part) if fnmatch(program.name, pattern)]
+    found = [program for program in load(arguments.part) if fnmatch(program.name, pattern)]
+    if not any(_matches(program, arguments.only) for program in found):
+        where = f"{arguments.part} programs" if arguments.part else "programs"
+        raise CollectionError(f"--only: {arguments.only!r} matches none of the {where} and faults that `list` names")
+    return found
+
+
+def _matches(program: Program, pattern: str) -> bool:
+    return "/" not in pattern or any(fnmatch(variant.key, pattern) for variant in variants([program]))
 
 
 def _json_safe(data: dict) -> dict:

@@ -86,6 +86,8 @@ def _known(arguments: argparse.Namespace, healthy: bool) -> list[Repaired]:
 
 def _cells(arguments: argparse.Namespace) -> list[Variant]:
     chosen = [v for v in _all_cells(arguments.part, arguments.healthy) if fnmatch(v.key, arguments.only)]
+    if not chosen:
+        raise SystemExit(f"repair: --only: {arguments.only!r} matches none of the cells that `list` names")
     return chosen[: arguments.sample]
 
 

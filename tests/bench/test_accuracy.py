@@ -209,3 +209,10 @@ def test_the_page_counts_runs_and_lists_misses():
     assert "| odd_kfold | 0 | (healthy) | guessing |" in text
     assert "**10% of the run**" in text
     assert other
+
+
+@pytest.mark.parametrize("pattern", ["no such program*", "digits_mlp/no such fault"])
+def test_a_pattern_that_matches_nothing_is_an_error(pattern, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["accuracy.py", "run", "--only", pattern])
+    assert accuracy.main() == 2
+    assert pattern in capsys.readouterr().err
